@@ -1,0 +1,47 @@
+# `make demo` and `make test` work on a fresh machine with Python 3.11+, make and pip.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo test check format clean
+
+help:
+	@echo "make setup   create .venv, install pinned versions, fetch the two small models (once)"
+	@echo "make demo    run the built-in stream, offline"
+	@echo "make check   lint, types, import contracts, fast tests"
+	@echo "make test    all of that and the slow tests"
+	@echo "make format  sort imports, format"
+
+setup: .venv/.models
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+.venv/.models: .venv/.installed
+	$(BIN)/synlearner fetch
+	touch $@
+
+demo: setup
+	HF_HUB_OFFLINE=1 $(BIN)/synlearner demo --home demo-home
+
+static: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: static setup
+	HF_HUB_OFFLINE=1 $(BIN)/pytest -m "not slow"
+
+test: static setup
+	HF_HUB_OFFLINE=1 $(BIN)/pytest
+
+format: .venv/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build dist *.egg-info demo-home

@@ -1,0 +1,187 @@
+"""The agent as a library: open a home, run streams, synthesise a data set, search its memory, give feedback."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from synlearner.agent.build import build_policy
+from synlearner.agent.cards import Row, Stream, load_stream, make_task
+from synlearner.agent.config import Settings, parse_settings
+from synlearner.agent.datasets import delivered_rows
+from synlearner.agent.execute import Executor
+from synlearner.agent.loop import begin, check_base_model, check_resumable, fold_run, go_on
+from synlearner.agent.reports import RunReport, report
+from synlearner.agent.watcher import Silent, Watcher
+from synlearner.errors import ConfigError
+from synlearner.events.chance import event_id
+from synlearner.events.home import Home
+from synlearner.events.types import Draft, FeedbackGiven, SampleGenerated
+from synlearner.memory import Embedder, Memory, default_embedder
+from synlearner.policies.engine import Engine
+
+
+class Agent:
+    """An agent in its home. Only one process may hold a home open for writing.
+
+    ```python
+    with Agent.open("home") as agent:
+        report = agent.run("stream.yaml")
+        rows = agent.synthesize(card, 50)
+    ```
+    """
+
+    def __init__(self, home: Home, *, engine: Engine | None = None, embedder: Embedder | None = None) -> None:
+        self._home = home
+        self._engine = engine
+        self._embedder = embedder
+        self._memory: Memory | None = None
+
+    @classmethod
+    def open(cls, home: str | Path, *, engine: Engine | None = None, embedder: Embedder | None = None) -> Self:
+        """Open the home at *home*, or start one there.
+
+        Args:
+            home: A folder.
+            engine: Writes instead of the model that the settings name; it does not learn.
+            embedder: Instead of MiniLM. A home keeps to one.
+
+        Raises:
+            HomeLocked: If another process writes to it.
+            CorruptLog: If its log is not what was written.
+        """
+        return cls(Home.open(home, write=True, create=True), engine=engine, embedder=embedder)
+
+    def close(self) -> None:
+        """Let go of the home. May be called twice."""
+        try:
+            if self._memory is not None:
+                self._memory.close()
+        finally:
+            self._home.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def memory(self) -> Memory:
+        """What the agent has learnt: search it, add to it, judge it."""
+        if self._memory is None:
+            self._memory = Memory(self._home, self._embedder)
+        return self._memory
+
+    def run(
+        self,
+        stream: str | Path | Stream,
+        *,
+        seed: int | None = None,
+        settings: Settings | Sequence[str] = (),
+        watcher: Watcher | None = None,
+    ) -> RunReport:
+        """Run a stream to its end, or go on with the home's unfinished run of it.
+
+        Args:
+            stream: A stream file, or a loaded stream.
+            seed: Of all chance; 0 if it is not given. A forked run keeps its parent's.
+            settings: All of them, or `part.field=value` changes of the defaults (of a forked run's own settings).
+            watcher: Sees it work.
+
+        Raises:
+            ConfigError: If the stream is wrong, or the unfinished run is of another stream, configuration, seed or
+                base model. Nothing has run then.
+            ModelError: If the policy's model cannot be loaded.
+        """
+        source = "" if isinstance(stream, Stream) else str(Path(stream).resolve())
+        loaded = stream if isinstance(stream, Stream) else load_stream(stream)
+        state = fold_run(self._home.log)
+        forked = state.fork > 0 and not state.finished and state.started is not None
+        if not isinstance(settings, Settings):
+            settings = parse_settings(settings, base=state.settings if forked else None)
+        if seed is None:
+            seed = state.started.seed if forked and state.started else 0
+        check_resumable(state, loaded, settings, seed, self._home.path)
+        embedder = self._ready_embedder()
+        policy = build_policy(settings, seed, self._engine)
+        base_model = policy.engine.base_model
+        check_base_model(state, base_model, self._home.path)
+        watcher = watcher or Silent()
+        if state.finished:
+            state = begin(state, self._home.log, self.memory, loaded, settings, seed, base_model, source)
+        executor = Executor(self._home.blobs, self.memory, embedder, policy, loaded, watcher)
+        try:
+            state = go_on(state, self._home.log, self.memory, executor, watcher)
+        finally:
+            self.memory.flush()
+        return report(state, self._home.log.head())
+
+    def synthesize(
+        self,
+        card: Mapping[str, Any],
+        n: int | None = None,
+        *,
+        folder: str | Path = ".",
+        seed: int | None = None,
+        settings: Settings | Sequence[str] = (),
+        watcher: Watcher | None = None,
+    ) -> list[Row]:
+        """Return *n* rows (or as many as the card says) for one card, as a stream of that task alone.
+
+        Args:
+            card: As in a stream file.
+            n: Rows wanted. Fewer come back where the policy could not write enough that pass.
+            folder: What the card's paths are relative to.
+            seed: Of all chance.
+            settings: Of the run.
+            watcher: Sees it work.
+        """
+        wanted = dict(card) | ({} if n is None else {"samples": n})
+        task = make_task(wanted, Path(folder), f"card {wanted.get('name', '')!r}")
+        self.run(Stream(task.card.name, "", [task]), seed=seed, settings=settings, watcher=watcher)
+        return delivered_rows(self._home.log, task.card.name).rows
+
+    def feedback(self, target: str, score: float, text: str = "", source: str = "user") -> None:
+        """Judge something from -1 (harmful) to 1 (as good as it gets).
+
+        Args:
+            target: `item:ID` of memory, `sample:SEQ`, or `task:NAME` for its data set.
+            score: The judgement.
+            text: Why.
+            source: Who.
+
+        Raises:
+            ConfigError: If there is no such target, or the score is out of range.
+        """
+        kind, _, name = target.partition(":")
+        if kind == "item":
+            self.memory.feedback(name, score, text, source)
+            return
+        if not -1 <= score <= 1:
+            raise ConfigError(f"score {score} is not between -1 (harmful) and 1 (as good as it gets)")
+        self._check_target(target, kind, name)
+        state = fold_run(self._home.log)
+        fact = FeedbackGiven(target=target, score=float(score), text=text, source=source)
+        draft = Draft(fact=fact, id=event_id("", "feedback", state.seq))
+        for event in self._home.log.append([draft], expected_seq=state.seq):
+            self.memory.apply(event)
+
+    def _check_target(self, target: str, kind: str, name: str) -> None:
+        if kind == "sample" and name.isdigit():
+            if isinstance(self._home.log.get(int(name)).fact, SampleGenerated):
+                return
+        elif kind == "task":
+            delivered_rows(self._home.log, name)
+            return
+        raise ConfigError(f"feedback target {target!r} is none of item:ID, sample:SEQ of a sample, task:NAME")
+
+    def _ready_embedder(self) -> Embedder:
+        if self._embedder is None:
+            self._embedder = default_embedder(self.memory.state.embedder)
+        return self._embedder

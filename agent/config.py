@@ -1,0 +1,148 @@
+"""Settings: small frozen parts, checked before anything runs. `--set part.field=value` changes one of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from synlearner.errors import ConfigError
+
+NOT_YAML = (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError)
+"""What PyYAML raises: the last four for `2024-13-45`, `!!bool x`, `!!timestamp x` and deep nesting."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class PolicySettings(_Part):
+    """Who writes."""
+
+    model: str = "SmolLM2-135M-Instruct"
+    """The embedded default, a local folder, or a Hugging Face name of any causal language model."""
+    device: str = "auto"
+    """`auto` takes CUDA if there is one."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """In bfloat16 sampler and trainer differ by 0.05 nats a token on CPU: float32 is the one to trust."""
+    rank: Annotated[int, Field(ge=1, le=512)] = 8
+    alpha: Annotated[int, Field(ge=1)] = 16
+    threads: Annotated[int, Field(ge=1, le=1024)] = 2
+    """CPU threads. Fixed, because results are bit-identical only for the same number."""
+
+
+class LoopSettings(_Part):
+    """How long each task is worked on."""
+
+    rounds: Annotated[int, Field(ge=0)] = 4
+    """Rounds in which the policy learns."""
+    eft_rounds: Annotated[int, Field(ge=0)] = 1
+    """The first of them fine-tune on accepted samples, the others learn from rewards (GRPO)."""
+    prompts: Annotated[int, Field(ge=1)] = 8
+    """Prompts in a round."""
+    group: Annotated[int, Field(ge=2, le=64)] = 6
+    """Samples of each prompt, compared with one another."""
+    fill_rounds: Annotated[int, Field(ge=0)] = 12
+    """At most so many more rounds, without learning, until there is enough to choose from."""
+    oversample: Annotated[float, Field(ge=1.0, le=10.0)] = 1.5
+    """Accepted samples to choose from, per sample to deliver."""
+    student_every: Annotated[int, Field(ge=0)] = 2
+    """A student is trained on what is accepted after every so many rounds; 0 never."""
+
+
+class LearningSettings(_Part):
+    """How the policy moves."""
+
+    grpo_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
+    eft_rate: Annotated[float, Field(gt=0, le=1)] = 3e-4
+    eft_epochs: Annotated[int, Field(ge=1, le=20)] = 2
+    clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    clip_high: Annotated[float, Field(gt=0)] = 0.28
+    kl: Annotated[float, Field(ge=0)] = 0.02
+    """Weight of KL to the reference policy; 0 saves a forward pass."""
+    kl_to: Literal["task", "base"] = "task"
+    """The policy at the start of the task, or the untrained one."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+
+
+class RewardSettings(_Part):
+    """What a sample is worth. Parts are standardised within the group before they are weighted."""
+
+    fidelity: Annotated[float, Field(ge=0)] = 1.0
+    quality: Annotated[float, Field(ge=0)] = 0.5
+    attributes: Annotated[float, Field(ge=0)] = 0.25
+    gain: Annotated[float, Field(ge=0)] = 1.0
+    floor: Annotated[float, Field(gt=0)] = 0.1
+    """Least standard deviation to divide by: below it a spread is noise."""
+    min_fidelity: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    """Samples whose fidelity (0 is chance, 1 is certain) is below this are rejected."""
+    min_quality: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+
+class MemorySettings(_Part):
+    """How much earlier tasks steer this one."""
+
+    k: Annotated[int, Field(ge=0, le=16)] = 4
+    """Experience items recalled for a round; 0 switches recall off."""
+    gate: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Least similarity of an item to the task."""
+    mirror: bool = True
+    """Keep the ChromaDB mirror of the vectors."""
+
+
+class StudentSettings(_Part):
+    """Small models that tell whether the data are any good."""
+
+    families: Annotated[tuple[Literal["embedding", "tfidf"], ...], Field(min_length=1)] = ("embedding", "tfidf")
+    """The first one is the figure of the table and of `--json`."""
+    bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 1000
+
+
+class Settings(_Part):
+    """A whole run. Everything here is recorded in `run_started`."""
+
+    policy: PolicySettings = PolicySettings()
+    loop: LoopSettings = LoopSettings()
+    learning: LearningSettings = LearningSettings()
+    reward: RewardSettings = RewardSettings()
+    memory: MemorySettings = MemorySettings()
+    students: StudentSettings = StudentSettings()
+
+
+def parse_settings(assignments: Sequence[str] = (), *, base: Mapping[str, Any] | None = None) -> Settings:
+    """Return *base* (or the defaults) changed by `part.field=value` assignments, the values written as in YAML.
+
+    Raises:
+        ConfigError: Naming the assignment, the rule and the way out.
+    """
+    tree: dict[str, Any] = {part: dict(fields) for part, fields in (base or Settings().model_dump()).items()}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        part, dot, field = key.strip().partition(".")
+        if not equals or not dot:
+            raise ConfigError(f"--set {assignment!r} is not PART.FIELD=VALUE, like loop.rounds=2")
+        if part not in Settings.model_fields or field not in tree[part]:
+            known = ", ".join(f"{p}.{f}" for p, fields in tree.items() for f in fields)
+            raise ConfigError(f"--set {key.strip()!r} is no setting; known: {known}")
+        try:
+            tree[part][field] = yaml.safe_load(text)
+        except NOT_YAML as error:
+            raise ConfigError(f"--set {assignment[:80]!r}: the value is not YAML") from error
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(first_problem(error)) from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the first problem of a pydantic error on one line: where, what value, which rule."""
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{where}={problem['input']!r}: {problem['msg'].lower()}"
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return `part.field -> (old, new)` where two dumped settings differ."""
+    flat = [{f"{p}.{f}": v for p, fields in tree.items() for f, v in fields.items()} for tree in (old, new)]
+    keys = sorted(flat[0].keys() | flat[1].keys())
+    return {key: (flat[0].get(key), flat[1].get(key)) for key in keys if flat[0].get(key) != flat[1].get(key)}

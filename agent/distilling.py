@@ -1,0 +1,93 @@
+"""What a finished task teaches the next ones. Pure, and without any model: posteriors become items.
+
+Nothing here may come from the reporting data: items steer later prompts.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from synlearner.agent.bandit import Posterior, posteriors
+from synlearner.agent.cards import Card
+from synlearner.agent.state import TaskState
+from synlearner.events.types import Credit, ExperienceCredited, ExperienceItem
+from synlearner.memory import new_item
+
+NAMES = {"frame": "prompt frame", "attributes": "attribute plan", "decoding": "decoding setting"}
+
+
+def situation(card: Card) -> str:
+    """Return what a task is like, as it is embedded for recall: the same text for the query and for the items."""
+    labels = f" Labels: {', '.join(card.labels)}." if card.labels else ""
+    return f"{card.kind.replace('_', ' ')}: {card.description.strip().rstrip('.')}.{labels}"
+
+
+def distil(task: TaskState) -> list[tuple[ExperienceItem, ExperienceCredited | None]]:
+    """Return the task's items, each with the fact that gives it its first posterior where it has one.
+
+    Of each kind of strategy part the best one (a strategy), over all parts the worst one (a pitfall), and the case.
+    """
+    believed = posteriors(task.outcomes)
+    tried = Counter(part for _, strategy, _ in task.outcomes for part in _parts(strategy))
+    items = []
+    for axis in NAMES:
+        mine = [part for part in sorted(believed) if part.startswith(f"{axis}:") and tried[part] > 1]
+        if mine:
+            best = max(mine, key=lambda part: believed[part][0])
+            if believed[best][0] > 0:
+                items.append(_strategy(task, best, believed[best], polarity=1))
+    worst = min((part for part in sorted(believed) if tried[part] > 1), key=lambda p: believed[p][0], default=None)
+    if worst is not None and believed[worst][0] < 0:
+        items.append(_strategy(task, worst, believed[worst], polarity=-1))
+    return [*items, (_case(task), None)]
+
+
+def _parts(strategy: str) -> Sequence[str]:
+    return [f"{axis}:{value}" for axis, value in zip(NAMES, strategy.split("/"), strict=True)]
+
+
+def _strategy(
+    task: TaskState,
+    part: str,
+    believed: Posterior,
+    *,
+    polarity: int,
+) -> tuple[ExperienceItem, ExperienceCredited]:
+    axis, _, value = part.partition(":")
+    verb = "Use" if polarity > 0 else "Avoid"
+    item = new_item(
+        f"{verb} the {NAMES[axis]} '{value}' for tasks like {task.card.name}: {task.card.description.strip()}",
+        type="strategy" if polarity > 0 else "pitfall",
+        title=f"{verb} {NAMES[axis]} {value}",
+        when=situation(task.card),
+        polarity=polarity,
+        metadata={"part": part, "task": task.card.name},
+        evidence=[task.seq],
+    )
+    mean, variance = believed
+    # To avoid what costs x is worth x.
+    gain = Credit(item=item.id, mean=polarity * mean, variance=variance)
+    fact = ExperienceCredited(
+        family=f"distilled:{task.card.name}", outcome=polarity * mean, baseline=0.0, credits=[gain]
+    )
+    return item, fact
+
+
+def _case(task: TaskState) -> ExperienceItem:
+    share = task.accepted / task.requested if task.requested else 0.0
+    reasons = Counter(dict(task.rejected)).most_common(1)
+    lines = [
+        f"Of {task.requested} samples for {task.card.name}, {share:.0%} were accepted and {len(task.delivered or ())} delivered."
+    ]
+    if reasons:
+        lines.append(f"Most others failed on {reasons[0][0]} ({reasons[0][1]}).")
+    checks = [s for s in task.students if s.split == "seeds" and s.family == "embedding"]
+    if checks:
+        lines.append(f"A student trained on them was right on {checks[-1].accuracy:.0%} of the seeds.")
+    return new_item(
+        " ".join(lines),
+        type="case",
+        title=f"Case {task.card.name}",
+        when=situation(task.card),
+        metadata={"task": task.card.name},
+        evidence=[task.seq],
+    )

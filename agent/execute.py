@@ -1,0 +1,294 @@
+"""Performs what `decide` asks for and returns the facts. Touches models and blobs; appends nothing itself.
+
+An action is a function of the state (and of the stream's files): performed again it returns the same facts, which is
+what resuming after a kill and `replay --verify` rest on.
+"""
+
+import time
+from typing import Any
+
+from synlearner.agent import decide
+from synlearner.agent.bandit import beliefs
+from synlearner.agent.cards import Stream
+from synlearner.agent.config import Settings
+from synlearner.agent.delivery import choose_dataset
+from synlearner.agent.distilling import distil, situation
+from synlearner.agent.evaluating import check, evaluate
+from synlearner.agent.judge import Judge, make_judge
+from synlearner.agent.parsing import joined, normal
+from synlearner.agent.planning import plan_filling, plan_learning, plan_reference
+from synlearner.agent.policy import Policy
+from synlearner.agent.scoring import read_reference, score_round
+from synlearner.agent.state import RunState, TaskState, prompt_outcomes
+from synlearner.agent.training import fingerprint, train
+from synlearner.agent.vectors import Vectors
+from synlearner.agent.watcher import Watcher
+from synlearner.errors import ConfigError
+from synlearner.events.blobs import BlobStore
+from synlearner.events.chance import derive_seed, event_id
+from synlearner.events.types import (
+    AnyFact,
+    DataFile,
+    DatasetDelivered,
+    Draft,
+    PromptsPlanned,
+    RunFinished,
+    SampleGenerated,
+    SetScored,
+    TaskArrived,
+    TaskFinished,
+)
+from synlearner.memory import Embedder
+from synlearner.memory.experience import Experience
+from synlearner.policies.engine import Request
+
+Drafts = list[tuple[AnyFact, tuple[int, ...], dict[str, Any]]]
+"""(fact, causes, observed)."""
+
+
+class Executor:
+    """Everything an action may touch."""
+
+    def __init__(
+        self,
+        blobs: BlobStore,
+        memory: Experience,
+        embedder: Embedder,
+        policy: Policy,
+        stream: Stream | None,
+        watcher: Watcher,
+    ) -> None:
+        self._blobs = blobs
+        self._memory = memory
+        self._vectors = Vectors(blobs, embedder)
+        self._embedder = embedder
+        self._policy = policy
+        self._stream = stream
+        self._watcher = watcher
+        self._judges: dict[int, Judge] = {}
+
+    def perform(self, state: RunState, action: decide.Action) -> list[Draft]:
+        """Return the drafts that *action* leads to, in one batch."""
+        perform = getattr(self, f"_{type(action).__name__}")
+        begun = time.perf_counter()
+        drafts: Drafts = perform(state, action)
+        seconds = round(time.perf_counter() - begun, 3)
+        name = type(action).__name__
+        return [
+            Draft(
+                fact=fact,
+                id=event_id(state.run_id, name, state.seq, place),
+                run_id=state.run_id,
+                task=_task_name(state, fact),
+                causes=causes,
+                observed=observed | ({"seconds": seconds} if not place else {}),
+            )
+            for place, (fact, causes, observed) in enumerate(drafts)
+        ]
+
+    # ---- tasks -----------------------------------------------------------------------------------------------
+
+    def _ArriveTask(self, state: RunState, action: decide.ArriveTask) -> Drafts:  # noqa: N802 - named by the action
+        task = self._need_stream().tasks[action.index]
+        files = {"seeds": DataFile(sha256=task.seeds_sha256, rows=len(task.card.seeds))}
+        files |= {name: DataFile(sha256=data.sha256, rows=len(data.rows)) for name, data in task.files().items()}
+        fact = TaskArrived(index=action.index, card=task.card.model_dump(mode="json"), files=files)
+        return [(fact, (state.started_seq,), {})]
+
+    def _FinishTask(self, state: RunState, _: decide.FinishTask) -> Drafts:  # noqa: N802
+        task = _task(state)
+        drafts: Drafts = []
+        for item, credited in distil(task):
+            drafts.append((self._memory.learned(item), tuple(item.evidence), {}))
+            if credited:
+                drafts.append((credited, (state.seq + len(drafts),), {}))
+        rejected = sum(task.rejected.values())
+        totals = TaskFinished(
+            requested=task.requested,
+            accepted=task.accepted,
+            rejected=rejected,
+            failed=task.failed,
+            delivered=len(task.delivered or ()),
+            tokens=task.tokens,
+        )
+        return [*drafts, (totals, (task.seq,), {})]
+
+    def _FinishRun(self, state: RunState, _: decide.FinishRun) -> Drafts:  # noqa: N802
+        delivered = sum(task.delivered for task in state.done)
+        return [(RunFinished(tasks=len(state.done), delivered=delivered), (state.started_seq,), {})]
+
+    # ---- a round ---------------------------------------------------------------------------------------------
+
+    def _Recall(self, state: RunState, _: decide.Recall) -> Drafts:  # noqa: N802
+        task, settings = _task(state), Settings.model_validate(state.settings)
+        number = task.round.number + 1
+        seed = _seed(state, task, number, "recall")
+        fact = self._memory.recall(situation(task.card), k=settings.memory.k, seed=seed, round=number)
+        return [(fact, (task.seq,), {})]
+
+    def _Plan(self, state: RunState, action: decide.Plan) -> Drafts:  # noqa: N802
+        task, settings = _task(state), Settings.model_validate(state.settings)
+        recalled = task.round.recalled if task.round.plan is None else None
+        number = recalled.round if recalled else task.round.number + 1
+        seed = _seed(state, task, number, "plan")
+        if action.purpose == "reference":
+            prompts = plan_reference(task, seed)
+        else:
+            believed, vouchers = beliefs(task.outcomes, recalled, self._memory.state.records)
+            planner = plan_learning if action.purpose == "learn" else plan_filling
+            prompts = planner(task, settings.loop, believed, vouchers, seed)
+        causes = (state.seq,) if recalled else (task.seq,)
+        return [(PromptsPlanned(round=number, purpose=action.purpose, prompts=prompts), causes, {})]
+
+    def _Generate(self, state: RunState, _: decide.Generate) -> Drafts:  # noqa: N802
+        now, plan = _task(state).round, _plan(state)
+        adapter = "" if plan.purpose == "reference" else state.adapter
+        self._policy.serve(adapter, self._blobs.get)
+        requests = [
+            Request(p.text, p.prefix, p.stop, p.decoding, tuple(derive_seed(p.seed, i) for i in range(p.samples)))
+            for p in plan.prompts
+        ]
+        engine = self._policy.engine
+        groups = engine.generate(
+            requests, progress=lambda tokens, ended: self._watcher.goes_on(ended, now.requested, tokens)
+        )
+        drafts: Drafts = []
+        for prompt, group in enumerate(groups):
+            for index, sample in enumerate(group):
+                fact = SampleGenerated(
+                    round=now.number,
+                    prompt=prompt,
+                    index=index,
+                    text=sample.text,
+                    token_ids=sample.token_ids,
+                    logprobs=sample.logprobs,
+                    finish=sample.finish,
+                    policy=adapter,
+                    engine=engine.name,
+                )
+                drafts.append((fact, (now.plan_seq,), {}))
+        return drafts
+
+    def _Score(self, state: RunState, _: decide.Score) -> Drafts:  # noqa: N802
+        task, settings = _task(state), Settings.model_validate(state.settings)
+        now, plan = task.round, _plan(state)
+        if plan.purpose == "reference":
+            return self._score_reference(task, plan)
+        scores = score_round(
+            task.card,
+            plan.prompts,
+            now.samples,
+            task.pool,
+            self._vectors.of_pool(task.pool, task.card),
+            judge=self._judge(task),
+            embedder=self._embedder,
+            settings=settings.reward,
+        )
+        drafts: Drafts = [(fact, (fact.sample,), {}) for fact in scores.scored]
+        digest = self._vectors.store(scores.vectors) if scores.valid else ""
+        fact = SetScored(
+            round=now.number,
+            samples=scores.valid,
+            embeddings=digest,
+            diversity=scores.diversity,
+            gains=scores.gains,
+        )
+        return [*drafts, (fact, (now.plan_seq,), {})]
+
+    def _score_reference(self, task: TaskState, plan: PromptsPlanned) -> Drafts:
+        """Read the untrained policy's samples, and judge nothing: they are for comparison alone."""
+        scored = read_reference(task.card, plan.prompts, task.round.samples)
+        usable = [score for score in scored if score.fields]
+        vectors = self._vectors.embed(task.card, [score.fields for score in usable])
+        drafts: Drafts = [(score, (score.sample,), {}) for score in scored]
+        fact = SetScored(
+            round=task.round.number,
+            samples=[score.sample for score in usable],
+            embeddings=self._vectors.store(vectors) if usable else "",
+            diversity={},
+            gains=[],
+        )
+        return [*drafts, (fact, (task.round.plan_seq,), {})]
+
+    def _CreditExperience(self, state: RunState, _: decide.CreditExperience) -> Drafts:  # noqa: N802
+        task, plan = _task(state), _plan(state)
+        used = [(i, prompt) for i, prompt in enumerate(plan.prompts) if prompt.experience]
+        place, prompt = used[task.round.credited]
+        value = round(prompt_outcomes(task.round)[place], 6)
+        family = f"{task.card.name}:{prompt.label}"
+        return [(self._memory.credited(value, family, prompt.experience), (task.round.set_seq,), {})]
+
+    # ---- learning --------------------------------------------------------------------------------------------
+
+    def _Learn(self, state: RunState, action: decide.Learn) -> Drafts:  # noqa: N802
+        task, settings = _task(state), Settings.model_validate(state.settings)
+        fact = train(
+            state,
+            task,
+            action.algorithm,
+            settings.learning,
+            self._policy,
+            self._blobs,
+            seed=_seed(state, task, task.round.number, "learn"),
+            progress=lambda done, of: self._watcher.goes_on(done, of, 0),
+        )
+        return [(fact, (task.round.set_seq,), {} if fact.skipped else {"fingerprint": fingerprint()})]
+
+    def _Check(self, state: RunState, _: decide.Check) -> Drafts:  # noqa: N802
+        return [(fact, (_task(state).round.set_seq,), {}) for fact in check(state, self._vectors)]
+
+    # ---- the data set ----------------------------------------------------------------------------------------
+
+    def _Deliver(self, state: RunState, _: decide.Deliver) -> Drafts:  # noqa: N802
+        task = _task(state)
+        data = self._need_stream().tasks[task.index]
+        reporting = {normal(joined(task.card, row)) for file in data.files().values() for row in file.rows}
+        chosen, left_out = choose_dataset(task.card, task.pool, self._vectors.of_pool(task.pool, task.card), reporting)
+        fact = DatasetDelivered(
+            samples=[task.pool[i].seq for i in chosen],
+            requested=task.requested,
+            accepted=task.accepted,
+            rejected=dict(sorted(task.rejected.items())),
+            failed=task.failed,
+            left_out=dict(sorted(left_out.items())),
+        )
+        return [(fact, (task.seq,), {})]
+
+    def _Evaluate(self, state: RunState, _: decide.Evaluate) -> Drafts:  # noqa: N802
+        data = self._need_stream().tasks[_task(state).index]
+        report = evaluate(state, data, self._vectors, lambda done, of: self._watcher.goes_on(done, of, 0))
+        return [(fact, (_task(state).seq,), {}) for fact in report]
+
+    # ---- small helpers ---------------------------------------------------------------------------------------
+
+    def _judge(self, task: TaskState) -> Judge:
+        if task.seq not in self._judges:
+            self._judges = {task.seq: make_judge(task.card, self._vectors.of_seeds(task.card))}
+        return self._judges[task.seq]
+
+    def _need_stream(self) -> Stream:
+        if self._stream is None:
+            raise ConfigError("the stream's files are not at hand: pass the stream that the run was started with")
+        return self._stream
+
+
+def _task(state: RunState) -> TaskState:
+    assert state.task is not None  # noqa: S101 - `decide` asks for task actions only within a task
+    return state.task
+
+
+def _plan(state: RunState) -> PromptsPlanned:
+    plan = _task(state).round.plan
+    assert plan is not None  # noqa: S101 - `decide` asks for round actions only after planning
+    return plan
+
+
+def _task_name(state: RunState, fact: AnyFact) -> str:
+    if isinstance(fact, TaskArrived):
+        return str(fact.card["name"])
+    return state.task.card.name if state.task else ""
+
+
+def _seed(state: RunState, task: TaskState, number: int, purpose: str) -> int:
+    root = state.started.seed if state.started else 0
+    return derive_seed(root, state.run_id, task.index, number, purpose)

@@ -1,0 +1,134 @@
+"""From an engine's text to the card's fields, and the gates that it must pass. Pure; bad text is data, never raises."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+
+from synlearner.agent.cards import Card, Row
+from synlearner.agent.strategies import headings
+
+_CHATTER = re.compile(
+    r"^(?:sure|certainly|of course|okay|here(?:'s| is| are)|as an ai|i(?:'m| am) sorry|i cannot|i can't|note:|answer:|"
+    r"what an? (?:wonderful|great|interesting|delightful)|you (?:can|could) (?:write|use|say)|the (?:text|example|answer) )",
+    re.IGNORECASE,
+)
+_WRAPPING = " \t\r\n\"'“”‘’`*"
+
+
+def parse(card: Card, text: str, prefix: str) -> Row:
+    """Return the fields of a sample, or an empty row where it has not all of them.
+
+    A single-field sample is its text without wrapping quotes and blanks. Samples of several fields stand under their
+    headings; the first heading may be in the prompt's *prefix*.
+    """
+    if len(card.fields) == 1:
+        body = text.strip(_WRAPPING)
+        return {next(iter(card.fields)): body} if body else {}
+    heads = headings(card)
+    first = next(iter(heads.values()))
+    whole = f"{first}:{text}" if prefix.rstrip().endswith(f"{first}:") else text
+    marks = "|".join(re.escape(head) for head in heads.values())
+    pieces = re.split(rf"^\W{{0,3}}({marks})\s*:", whole, flags=re.IGNORECASE | re.MULTILINE)
+    found = {head.casefold(): body.strip(_WRAPPING) for head, body in zip(pieces[1::2], pieces[2::2], strict=True)}
+    row = {field: found.get(head.casefold(), "") for field, head in heads.items()}
+    return row if all(row.values()) and len(pieces) == 2 * len(heads) + 1 else {}
+
+
+def gate(card: Card, row: Row, finish: str, label: str, seen: Mapping[str, str]) -> str:
+    """Return why a sample cannot be used, or an empty text. Nothing compensates for a closed gate.
+
+    Args:
+        card: What was asked for.
+        row: The parsed sample.
+        finish: Of the engine.
+        label: Which was asked for.
+        seen: Normalised texts that it must not repeat, each with what it is (`seed`, `sample`).
+    """
+    if finish == "error":
+        return "gate:engine"
+    if not row:
+        return "gate:format"
+    if finish == "length":
+        return "gate:cut_off"
+    texts = list(row.values())
+    if any(_CHATTER.match(text) for text in texts):
+        return "gate:chatter"
+    if not all(_fits(text, card.fields[field].words) for field, text in row.items()):
+        return "gate:length"
+    if any(names_label(text, label) for text in texts) and not _seeds_name(card, label):
+        return "gate:label_leak"
+    if any(repeats_itself(text) for text in texts) or len({normal(text) for text in texts}) < len(texts):
+        return "gate:repetition"
+    key = normal(" ".join(texts))
+    if not key:
+        return "gate:format"
+    what = seen.get(key) or ("seed" if any(copies(text, card.seeds) for text in texts) else "")
+    return f"gate:copy_of_{what}" if what else ""
+
+
+def normal(text: str) -> str:
+    """Return *text* as copies are recognised: letters and digits, lower case, single blanks."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def joined(card: Card, row: Mapping[str, str]) -> str:
+    """Return a row's fields as one text, in the card's order."""
+    return " ".join(row[field] for field in card.fields)
+
+
+def copies(text: str, rows: Iterable[Row], *, share: float = 0.8) -> bool:
+    """Tell whether *text* shares *share* of its word trigrams with one real row (short texts: all of its words)."""
+    words = normal(text).split()
+    mine = _trigrams(words)
+    for row in rows:
+        for value in row.values():
+            other = normal(value).split()
+            if len(mine & _trigrams(other)) >= share * len(mine):
+                return True
+    return False
+
+
+def _trigrams(words: list[str]) -> set[tuple[str, ...]]:
+    return {tuple(words[i : i + 3]) for i in range(max(1, len(words) - 2))}
+
+
+def repeats_itself(text: str) -> bool:
+    """Tell whether one word makes up more than half of a text of five or more words, or trigrams come again and again."""
+    words = normal(text).split()
+    if len(words) < 5:
+        return False
+    if Counter(words).most_common(1)[0][1] > len(words) / 2:
+        return True
+    trigrams = list(zip(words, words[1:], words[2:], strict=False))
+    return len(set(trigrams)) < 0.7 * len(trigrams)
+
+
+def distinct_share(text: str) -> float:
+    """Return the share of word bigrams that are different, in [0, 1]; 1 for texts too short to have two."""
+    words = normal(text).split()
+    bigrams = list(pairwise(words))
+    return len(set(bigrams)) / len(bigrams) if bigrams else 1.0
+
+
+def words_fit(text: str, words: tuple[int, int]) -> float:
+    """Return 1 inside the window, falling linearly to 0 at half the lower and twice the upper bound."""
+    low, high = words
+    count = len(text.split())
+    if count < low:
+        return max(0.0, 1 - (low - count) / max(low / 2, 1))
+    return 1.0 if count <= high else max(0.0, 1 - (count - high) / high)
+
+
+def names_label(text: str, label: str) -> bool:
+    """Tell whether the label itself stands in the text, as whole words."""
+    return bool(label) and f" {normal(label)} " in f" {normal(text)} "
+
+
+def _seeds_name(card: Card, label: str) -> bool:
+    # Where real examples say their label ("my credit card was stolen"), saying it is no leak.
+    return any(names_label(joined(card, row), label) for row in card.seeds if row.get("label") == label)
+
+
+def _fits(text: str, words: tuple[int, int]) -> bool:
+    return words_fit(text, words) > 0

@@ -1,0 +1,171 @@
+"""Feedback on one round: gates, then every part of the score, then the set, then totals. Pure given the embedder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from synlearner.agent.cards import Card, Row
+from synlearner.agent.config import RewardSettings
+from synlearner.agent.diversity import distinct_2, leave_one_out_gains, rke, vendi
+from synlearner.agent.features import Matrix, embed_rows
+from synlearner.agent.judge import Judge
+from synlearner.agent.parsing import gate, joined, normal, parse
+from synlearner.agent.rewards import Parts, attribute_share, gain_share, quality, totals, worth
+from synlearner.events.types import PlannedPrompt, SampleGenerated, SampleScored
+from synlearner.memory import Embedder
+
+POOL = 64
+"""Newest accepted samples of a label that a new one is compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSample:
+    """An accepted sample of this task."""
+
+    seq: int
+    label: str
+    strategy: str
+    row: Row
+    worth: float
+    matrix: str
+    """Blob with its vector …"""
+    place: int
+    """… in this row."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundScores:
+    """Feedback on a round."""
+
+    scored: list[SampleScored]
+    valid: list[int]
+    """Seqs of the samples that passed the gates, in the order of `vectors`, `gains`."""
+    vectors: Matrix
+    gains: list[float]
+    diversity: dict[str, float]
+
+
+def score_round(
+    card: Card,
+    prompts: Sequence[PlannedPrompt],
+    samples: Sequence[tuple[int, SampleGenerated]],
+    pool: Sequence[PoolSample],
+    pool_vectors: Matrix,
+    *,
+    judge: Judge,
+    embedder: Embedder,
+    settings: RewardSettings,
+) -> RoundScores:
+    """Score the samples of a round, each `(seq, fact)` in the order in which they were generated.
+
+    Args:
+        card: The task.
+        prompts: What was asked.
+        samples: What came back.
+        pool: Accepted samples of earlier rounds.
+        pool_vectors: Their rows, in the order of *pool*.
+        judge: Of label fidelity.
+        embedder: Of texts.
+        settings: Of rewards.
+    """
+    rows, reasons = _gates(card, prompts, samples, pool)
+    valid = [i for i, reason in enumerate(reasons) if not reason]
+    labels = [prompts[samples[i][1].prompt].label for i in valid]
+    vectors = embed_rows(embedder, card, [rows[i] for i in valid])
+    fidelity = judge.fidelity(vectors, labels)
+    qualities = [quality(card, rows[i]) for i in valid]
+    worths = np.array([worth(f, q) for f, q in zip(fidelity, qualities, strict=True)])
+    gains = _gains(vectors, labels, worths, pool, pool_vectors)
+    parts: list[Parts | None] = [None] * len(samples)
+    for i, fid, qual, gain in zip(valid, fidelity, qualities, gains, strict=True):
+        found: Parts = {"fidelity": round(float(fid), 6), "quality": round(qual, 6), "gain": round(gain_share(gain), 6)}
+        share = attribute_share(prompts[samples[i][1].prompt].attributes, card, rows[i])
+        parts[i] = found if share is None else found | {"attributes": round(share, 6)}
+    total = _group_totals(samples, parts, settings)
+    scored = [
+        _fact(seq, row, reason, part, value, settings)
+        for (seq, _), row, reason, part, value in zip(samples, rows, reasons, parts, total, strict=True)
+    ]
+    texts = [normal(joined(card, rows[i])) for i in valid]
+    diversity = {"vendi": vendi(vectors), "rke": rke(vectors), "distinct_2": distinct_2(texts)}
+    return RoundScores(
+        scored,
+        [samples[i][0] for i in valid],
+        vectors,
+        [round(float(gain), 6) for gain in gains],
+        {name: round(value, 6) for name, value in diversity.items()},
+    )
+
+
+def read_reference(
+    card: Card,
+    prompts: Sequence[PlannedPrompt],
+    samples: Sequence[tuple[int, SampleGenerated]],
+) -> list[SampleScored]:
+    """Return the samples of the untrained policy, read but not judged: all that has the card's fields can be used."""
+    rows = [parse(card, sample.text, prompts[sample.prompt].prefix) for _, sample in samples]
+    reasons = ["reference" if row else "gate:format" for row in rows]
+    return [
+        SampleScored(sample=seq, accepted=False, reason=reason, fields=row, parts={}, total=0.0)
+        for (seq, _), row, reason in zip(samples, rows, reasons, strict=True)
+    ]
+
+
+def _gates(
+    card: Card,
+    prompts: Sequence[PlannedPrompt],
+    samples: Sequence[tuple[int, SampleGenerated]],
+    pool: Sequence[PoolSample],
+) -> tuple[list[Row], list[str]]:
+    seen = {normal(joined(card, row)): "seed" for row in card.seeds}
+    seen |= {normal(joined(card, sample.row)): "sample" for sample in pool}
+    rows, reasons = [], []
+    for _, sample in samples:
+        prompt = prompts[sample.prompt]
+        row = parse(card, sample.text, prompt.prefix)
+        reason = gate(card, row, sample.finish, prompt.label, seen)
+        if not reason:
+            seen[normal(joined(card, row))] = "sample"
+        rows.append(row)
+        reasons.append(reason)
+    return rows, reasons
+
+
+def _gains(
+    vectors: Matrix,
+    labels: Sequence[str],
+    worths: np.ndarray,
+    pool: Sequence[PoolSample],
+    pool_vectors: Matrix,
+) -> list[float]:
+    """Return what each new sample adds to its label's set: the new ones and the newest of the pool."""
+    gains = np.zeros(len(labels))
+    for label in sorted(set(labels)):
+        mine = [i for i, other in enumerate(labels) if other == label]
+        old = [i for i, sample in enumerate(pool) if sample.label == label][-POOL:]
+        together = np.concatenate([vectors[mine], pool_vectors[old]]) if old else vectors[mine]
+        weights = np.concatenate([worths[mine], [pool[i].worth for i in old]])
+        gains[mine] = leave_one_out_gains(together, weights)[: len(mine)]
+    return [float(gain) for gain in gains]
+
+
+def _group_totals(
+    samples: Sequence[tuple[int, SampleGenerated]],
+    parts: Sequence[Parts | None],
+    settings: RewardSettings,
+) -> list[float]:
+    total = [0.0] * len(samples)
+    for prompt in sorted({sample.prompt for _, sample in samples}):
+        group = [i for i, (_, sample) in enumerate(samples) if sample.prompt == prompt]
+        for i, value in zip(group, totals([parts[i] for i in group], settings), strict=True):
+            total[i] = round(value, 6)
+    return total
+
+
+def _fact(seq: int, row: Row, reason: str, parts: Parts | None, total: float, settings: RewardSettings) -> SampleScored:
+    if parts is not None and parts["quality"] < settings.min_quality:
+        reason = "quality"
+    elif parts is not None and parts["fidelity"] < settings.min_fidelity:
+        reason = "fidelity"
+    return SampleScored(sample=seq, accepted=not reason, reason=reason, fields=row, parts=parts or {}, total=total)

@@ -1,0 +1,197 @@
+"""Verify: perform every recorded action again and compare, event by event; name the first that differs.
+
+Samples are taken as recorded (or sampled again, to regenerate); recalls, plans, scores, credits, learning steps and
+students are computed anew from the past that each action saw.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from synlearner.agent.build import build_policy, limit_threads
+from synlearner.agent.cards import Stream, load_stream
+from synlearner.agent.config import Settings
+from synlearner.agent.decide import ArriveTask, Deliver, Evaluate, Generate, decide
+from synlearner.agent.execute import Executor
+from synlearner.agent.state import RunState, apply
+from synlearner.agent.training import fingerprint
+from synlearner.agent.watcher import Silent, Watcher
+from synlearner.errors import ConfigError
+from synlearner.events.home import Home
+from synlearner.events.past import PastHome
+from synlearner.events.types import Draft, Event, HistoryForked, RunStarted
+from synlearner.memory import Embedder, default_embedder
+from synlearner.memory.experience import Experience
+from synlearner.policies.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first event that is not what its action leads to."""
+
+    seq: int
+    kind: str
+    path: str
+    """Where in the event, as a JSON path."""
+    recorded: Any
+    recomputed: Any
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What verifying found."""
+
+    first_difference: Difference | None
+    checked: int
+    """Events that were computed anew and are equal."""
+    unchecked: list[str]
+    """Actions that could not be performed again here, and why."""
+
+
+def verify_run(
+    home: Home,
+    *,
+    until: int | None = None,
+    regenerate: bool = False,
+    engine: Engine | None = None,
+    embedder: Embedder | None = None,
+    watcher: Watcher | None = None,
+) -> Verification:
+    """Perform every recorded action up to *until* again and compare.
+
+    Args:
+        home: Open for writing: recomputed blobs are written (and are the recorded ones, or a difference).
+        until: Last event to look at.
+        regenerate: Sample again too, instead of taking the recorded samples.
+        engine: The caller's, where the runs were made with one.
+        embedder: The caller's, where the home was made with one.
+        watcher: Sees the actions.
+    """
+    verifier = _Verifier(home, regenerate, engine, embedder, watcher or Silent())
+    difference = verifier.walk(home.log.read(until=until))
+    return Verification(difference, verifier.checked, sorted(verifier.unchecked))
+
+
+class _Verifier:
+    """Walks the log action by action, with the past as each action saw it."""
+
+    def __init__(
+        self,
+        home: Home,
+        regenerate: bool,
+        engine: Engine | None,
+        embedder: Embedder | None,
+        watcher: Watcher,
+    ) -> None:
+        self._past = PastHome(home)
+        self._embedder = embedder
+        self._memory = Experience(self._past, embedder, mirror=False)
+        self._regenerate = regenerate
+        self._engine = engine
+        self._watcher = watcher
+        self._state = RunState()
+        self._executor: Executor | None = None
+        self._has_stream = False
+        self._passing = ""
+        """Kind of the events of an action that cannot be performed again."""
+        self.checked = 0
+        self.unchecked: set[str] = set()
+
+    def walk(self, events: Iterator[Event]) -> Difference | None:
+        """Return the first difference, or None."""
+        expected: list[Draft] = []
+        for event in events:
+            if isinstance(event.fact, HistoryForked):
+                expected = []  # the fork cut its parent off, within a batch or not
+            elif not expected and event.kind != self._passing:
+                self._passing = ""
+                expected = self._perform(event)
+            if expected:
+                difference = compare(event, expected.pop(0))
+                if difference:
+                    return self._explained(difference, event)
+                self.checked += 1
+            self._take(event)
+        return None
+
+    def _perform(self, event: Event) -> list[Draft]:
+        """Return what the action that *event* begins leads to; nothing if there is none, or it is not performed."""
+        of_this_run = event.run_id and event.run_id == self._state.run_id
+        action = decide(self._state) if of_this_run else None
+        if action is None or (isinstance(action, Generate) and not self._regenerate):
+            return []
+        executor = self._ready_executor()
+        if isinstance(action, ArriveTask | Deliver | Evaluate) and not self._has_stream:
+            self.unchecked.add(f"{type(action).__name__}: the stream's files are gone or have changed")
+            self._passing = event.kind
+            return []
+        self._watcher.begins(self._state, action)
+        return executor.perform(self._state, action)
+
+    def _take(self, event: Event) -> None:
+        self._past.advance(event)
+        self._state = apply(self._state, event)
+        self._memory.apply(event)
+        if isinstance(event.fact, RunStarted):
+            self._executor = None
+
+    def _ready_executor(self) -> Executor:
+        if self._executor is None:
+            settings = Settings.model_validate(self._state.settings)
+            limit_threads(settings.policy.threads)
+            seed = self._state.started.seed if self._state.started else 0
+            stream = self._find_stream()
+            self._has_stream = stream is not None
+            embedder = self._embedder or default_embedder(self._memory.state.embedder)
+            policy = build_policy(settings, seed, self._engine)
+            self._executor = Executor(self._past.blobs, self._memory, embedder, policy, stream, self._watcher)
+        return self._executor
+
+    def _find_stream(self) -> Stream | None:
+        """Return the stream that the run was started with, if its files are where they were and the same."""
+        source = self._past.log.get(self._state.started_seq).observed.get("source")
+        try:
+            stream = load_stream(Path(source)) if source else None
+        except ConfigError:
+            return None
+        same = stream and self._state.started and stream.digest() == self._state.started.stream_digest
+        return stream if same else None
+
+    def _explained(self, difference: Difference, event: Event) -> Difference:
+        here, then = fingerprint(), event.observed.get("fingerprint")
+        if not then or then == here:
+            return difference
+        changed = ", ".join(f"{k} was {then.get(k)!r} and is {here[k]!r}" for k in here if here[k] != then.get(k))
+        return replace(difference, note=f"numbers are bit-identical only inside one fingerprint; here {changed}")
+
+
+def compare(event: Event, draft: Draft) -> Difference | None:
+    """Return the first difference between a recorded *event* and a recomputed *draft*, or None."""
+    old, new = (
+        {
+            "kind": side.fact.kind,
+            "id": side.id,
+            "task": side.task,
+            "causes": list(side.causes),
+            "payload": msgspec.to_builtins(side.fact),
+        }
+        for side in (event, draft)
+    )
+    for path, recorded, recomputed in _walk(old, new, "$"):
+        return Difference(event.seq, event.kind, path, recorded, recomputed)
+    return None
+
+
+def _walk(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            yield from _walk(old.get(key), new.get(key), f"{path}.{key}")
+    elif isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
+        for place, (left, right) in enumerate(zip(old, new, strict=True)):
+            yield from _walk(left, right, f"{path}[{place}]")
+    elif old != new:
+        yield path, old, new

@@ -1,0 +1,107 @@
+"""What is too large for an event: adapters, optimiser state, embedding matrices. A blob is named by its SHA-256.
+
+A blob is on disk before the event that names it is appended, so a crash can leave a blob that nobody names, never a
+name without its blob.
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+from synlearner.errors import ConfigError, CorruptBlob
+from synlearner.events.files import cannot_write, sync_folder
+from synlearner.events.types import Fact
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_FIELDS = ("embeddings", "vector", "query_vector", "adapter", "optimizer", "parent")
+
+
+class BlobStore:
+    """A folder of blobs, `ab/abcdef…` for the digest `abcdef…`. The same bytes are stored once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put(self, data: bytes) -> str:
+        """Store *data*, on disk when this returns, and return its digest."""
+        digest = sha256(data).hexdigest()
+        path = self.path(digest)
+        try:
+            self._make_room(path)
+            if not (path.exists() and sha256(path.read_bytes()).hexdigest() == digest):
+                _write_and_rename(path, data)
+            # Also when it was there: whoever put it may have been killed before its name was on disk.
+            sync_folder(path.parent)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        """Return the bytes of a blob. Raises CorruptBlob if it is missing or its bytes do not match its name."""
+        path = self.path(digest)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise CorruptBlob(f"blob {digest} is missing: '{path}' does not exist; restore it from a copy") from None
+        except OSError as error:
+            raise CorruptBlob(f"blob {digest} cannot be read from '{path}': {error.strerror}") from error
+        actual = sha256(data).hexdigest()
+        if actual != digest:
+            raise CorruptBlob(f"blob {digest} is changed: the bytes of '{path}' have {actual}; restore it from a copy")
+        return data
+
+    def has(self, digest: str) -> bool:
+        """Return whether there is such a blob; its bytes are not looked at."""
+        return self.path(digest).is_file()
+
+    def path(self, digest: str) -> Path:
+        """Return where a blob is or would be."""
+        # A digest may come from a stranger's log: nothing else may become a path.
+        if not _DIGEST.fullmatch(digest):
+            raise ConfigError(f"{digest!r:.100} is not a blob: a digest has 64 characters out of 0-9 and a-f")
+        return self.folder / digest[:2] / digest
+
+    def digests(self) -> Iterator[str]:
+        """Yield the digests of all blobs, sorted."""
+        for path in sorted(self.folder.glob("[0-9a-f][0-9a-f]/*")):
+            if _DIGEST.fullmatch(path.name):
+                yield path.name
+
+    def take(self, digest: str, source: "BlobStore") -> None:
+        """Bring a blob over from *source*: as a second name of the same file if the disk can, else as a copy."""
+        data = source.get(digest)
+        path = self.path(digest)
+        try:
+            self._make_room(path)
+            path.hardlink_to(source.path(digest))
+            sync_folder(path.parent)
+        except OSError:  # another disk, a file system without links, or it is here already
+            self.put(data)
+
+    def _make_room(self, path: Path) -> None:
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sync_folder(self.folder)
+
+
+def references(fact: Fact) -> list[str]:
+    """Return the digests of the blobs that *fact* names."""
+    named = (getattr(fact, field, "") for field in _FIELDS)
+    return [digest for digest in named if digest]
+
+
+def _write_and_rename(path: Path, data: bytes) -> None:
+    handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,174 @@
+"""The SQLite file below the log: how it is opened, what makes it ours, and what its errors mean."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from synlearner.errors import CorruptLog, LogError
+
+APPLICATION = 0x53594E4C
+""""SYNL", in the file's header, so that no other SQLite file is taken for a log."""
+FORMAT = 1
+WAIT = 30.0
+"""Seconds that SQLite waits for a lock."""
+
+SCHEMA = """CREATE TABLE events (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    run_id TEXT NOT NULL,
+    task TEXT NOT NULL,
+    causes TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    payload_digest BLOB NOT NULL,
+    observed TEXT NOT NULL,
+    hash BLOB NOT NULL
+)"""
+
+FAILURES = (sqlite3.Error, UnicodeDecodeError)
+"""What `sqlite3` raises. The second, where a message of SQLite repeats damaged text."""
+
+# What the machine may answer although the file is as it was written. Everything else means a damaged file.
+_NOT_NOW = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_READONLY,
+}
+
+
+class NotOurs(Exception):  # a finding for the log to judge by its anchor, never shown to anybody
+    """The file is no log: foreign, or its header is damaged."""
+
+
+def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
+    """Open the file. A fresh one gets its table if *write*, else it is read as an empty log.
+
+    Raises:
+        NotOurs: If it is not a SQLite file of ours.
+        LogError: If a newer program wrote it, or it cannot be opened now.
+        CorruptLog: If it is ours, but its schema is changed.
+
+    """
+    try:
+        connection = _connect(path) if write else _connect_read_only(path)
+    except FAILURES as error:
+        raise _judged(path, error) from error
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        if _is_fresh(connection):
+            if not write:
+                connection.close()
+                connection = _connect(Path(":memory:"))
+            _create(connection)
+        _check_format(connection, path)
+        if write:
+            _make_durable(connection, path)
+    except FAILURES as error:
+        connection.close()
+        raise _judged(path, error) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Write all of it or nothing. The lock is taken at the start: an upgrade later could fail at once."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def unreadable(path: Path, error: Exception) -> LogError:
+    """Return what *error* means for somebody who reads."""
+    if _code(error) in _NOT_NOW or isinstance(error, sqlite3.ProgrammingError):
+        return LogError(f"'{path}' cannot be read now: {error}; see to that and run the same command again")
+    return CorruptLog(f"'{path}' is damaged: {error}; restore the home from a copy")
+
+
+def problems_inside(connection: sqlite3.Connection) -> list[str]:
+    """Return what SQLite itself finds wrong with the file, ten findings at most."""
+    found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(10)")]
+    return [] if found == ["ok"] else found
+
+
+def _connect(target: Path | str) -> sqlite3.Connection:
+    uri = isinstance(target, str)
+    return sqlite3.connect(target, timeout=WAIT, isolation_level=None, check_same_thread=False, uri=uri)
+
+
+def _connect_read_only(path: Path) -> sqlite3.Connection:
+    address = path.absolute().as_uri()
+    connection = _connect(f"{address}?mode=ro")
+    try:
+        connection.execute("PRAGMA schema_version").fetchone()
+    except FAILURES as error:
+        connection.close()
+        # A WAL file is read through shared memory beside it. Where the folder forbids that, and no WAL is left,
+        # the file is complete in itself.
+        if _code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) and not _has_wal(path):
+            return _connect(f"{address}?mode=ro&immutable=1")
+        raise
+    return connection
+
+
+def _has_wal(path: Path) -> bool:
+    wal = path.with_name(path.name + "-wal")
+    return wal.exists() and wal.stat().st_size > 0
+
+
+def _is_fresh(connection: sqlite3.Connection) -> bool:
+    marks = connection.execute("SELECT application_id, user_version FROM pragma_application_id, pragma_user_version")
+    return marks.fetchone() == (0, 0) and not connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    with transaction(connection):
+        connection.execute(SCHEMA)
+        connection.execute(f"PRAGMA application_id = {APPLICATION}")
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _check_format(connection: sqlite3.Connection, path: Path) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != APPLICATION:
+        raise NotOurs(f"its application id is {application:#x}, ours is {APPLICATION:#x}")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > FORMAT:
+        raise LogError(f"'{path}' has format {version}, this program knows up to {FORMAT}: a newer SynLearner wrote it")
+    # A changed schema could answer for the table, or act when it is written to.
+    schema = connection.execute("SELECT type, sql FROM sqlite_master WHERE tbl_name = 'events' AND sql IS NOT NULL")
+    if version != FORMAT or schema.fetchall() != [("table", SCHEMA)]:
+        raise CorruptLog(f"'{path}' is damaged: its table is not the one that was made; restore the home from a copy")
+
+
+def _make_durable(connection: sqlite3.Connection, path: Path) -> None:
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise LogError(f"'{path}' cannot have a write-ahead log ({mode}): put the home on a local disk")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _judged(path: Path, error: Exception) -> Exception:
+    if _code(error) == sqlite3.SQLITE_NOTADB:
+        return NotOurs(str(error))
+    return unreadable(path, error)
+
+
+def _code(error: Exception) -> int:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF

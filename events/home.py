@@ -1,0 +1,119 @@
+"""A home: the folder that holds one history, and all that belongs to it.
+
+HOME/
+  log.sqlite     every event, in one order
+  log.anchor     seq and hash of the last acknowledged event, outside the database
+  blobs/         what is too large for an event, by digest
+  derived/       what can be made again from the above: delete it and lose nothing
+  .writer        locked by the process that writes
+"""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from synlearner.errors import ConfigError, CorruptLog, LogError
+from synlearner.events.anchor import Anchor
+from synlearner.events.blobs import BlobStore
+from synlearner.events.files import cannot_write, sync_folder
+from synlearner.events.lock import WriterLock
+from synlearner.events.sqlite import SqliteLog
+
+LOG = "log.sqlite"
+ANCHOR = "log.anchor"
+BLOBS = "blobs"
+DERIVED = "derived"
+WRITER = ".writer"
+
+
+class Home:
+    """An open home. Any number may be open for reading, one for writing; a reader never holds up the writer."""
+
+    path: Path
+    log: SqliteLog
+    blobs: BlobStore
+    derived: Path
+    writable: bool
+
+    def __init__(self, path: Path, log: SqliteLog, lock: WriterLock | None) -> None:
+        self.path = path
+        self.log = log
+        self.blobs = BlobStore(path / BLOBS)
+        self.derived = path / DERIVED
+        self.writable = lock is not None
+        self._lock = lock
+
+    @classmethod
+    def open(cls, path: Path | str, *, write: bool = False, create: bool = False) -> Self:
+        """Open the home at *path*; with *create* (which means to write) make one if there is none.
+
+        Raises:
+            ConfigError: If there is no home, or something else stands there.
+            HomeLocked: If another process writes to it.
+            CorruptLog: If acknowledged events are gone or replaced.
+            LogError: If it cannot be opened now.
+
+        """
+        path = Path(path)
+        try:
+            _check_place(path, create=create)
+            if not (write or create):
+                return cls(path, SqliteLog(path / LOG, anchor=Anchor(path / ANCHOR), write=False), None)
+            return cls._open_to_write(path)
+        except OSError as error:
+            raise LogError(f"home '{path}' cannot be opened: {error.strerror or error}") from error
+
+    @classmethod
+    def _open_to_write(cls, path: Path) -> Self:
+        try:
+            fresh = not path.exists()
+            (path / BLOBS).mkdir(parents=True, exist_ok=True)
+            (path / DERIVED).mkdir(exist_ok=True)
+            if fresh:
+                sync_folder(path.parent)
+            lock = WriterLock(path / WRITER)
+            lock.acquire()
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        try:
+            log = SqliteLog(path / LOG, anchor=Anchor(path / ANCHOR), write=True)
+            sync_folder(path)
+            return cls(path, log, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    def close(self) -> None:
+        """Let go of everything. May be called twice."""
+        try:
+            self.log.close()
+        finally:
+            if self._lock:
+                self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def check_home(path: Path) -> None:
+    """Raise ConfigError if there is no home at *path*."""
+    _check_place(path, create=False)
+
+
+def _check_place(path: Path, *, create: bool) -> None:
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"'{path}' is a file: a home is a folder; pass the folder of an earlier run")
+    if (path / LOG).exists():
+        return
+    anchored = Anchor(path / ANCHOR).read()
+    if anchored and anchored.seq:
+        raise CorruptLog(f"'{path / LOG}' is missing, its anchor names {anchored.seq} events; restore it from a copy")
+    if not create:
+        raise ConfigError(
+            f"no home at '{path}': pass the folder of an earlier run (--home), or start one with `synlearner run`"
+        )

@@ -1,0 +1,272 @@
+"""The log on disk: one SQLite table, appended to by one connection.
+
+Acknowledged means on disk: WAL with `synchronous=FULL`. NORMAL lost acknowledged events in 58 % of simulated power
+cuts, FULL in none. SQLite cannot tell that its own data changed (it missed 98 % of content-changing bit flips), so
+every read recomputes the hash chain; and a lost tail is still a valid chain, so an anchor outside says where it ends.
+
+SQLite before 3.51.3 (and not 3.50.7 or 3.44.6) can lose data when two connections write or checkpoint at the same
+moment. Nothing here can: of all connections to a home only the one under the writer's lock (`synlearner.events.home`)
+writes, checkpoints or resets the WAL; all others are opened read-only.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import RLock
+
+from synlearner.errors import ConfigError, CorruptLog, LogError
+from synlearner.events.anchor import Anchor
+from synlearner.events.checks import WAY_OUT, missing, open_rows
+from synlearner.events.database import FAILURES, NotOurs, open_database, problems_inside, transaction, unreadable
+from synlearner.events.files import cannot_write
+from synlearner.events.log import check_place, read_range
+from synlearner.events.rows import Entry, Found, Row, first_seq_of_repeat, prepare, seal
+from synlearner.events.types import EMPTY, Draft, Event, Head
+
+PAGE = 256
+"""Rows fetched at a time: no read transaction stays open between pages, so no reader holds up a checkpoint."""
+
+_INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_HEAD = "SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1"
+_PAGE = "SELECT * FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+_FOUND = "SELECT seq, kind, payload_digest FROM events WHERE id = ?"
+
+
+class SqliteLog:
+    """A `StoredLog` in one file. With *write* it must be the only writer: hold the home's lock."""
+
+    def __init__(self, path: Path, *, anchor: Anchor | None, write: bool) -> None:
+        self.path = path
+        self._anchor = anchor
+        self._write = write
+        self._mutex = RLock()
+        # Before the log: events are committed before they are anchored, so what is anchored now must be there then.
+        anchored = anchor.read() if anchor else None
+        self._open: sqlite3.Connection | None = self._connect(anchored)
+        try:
+            self._check_anchor(anchored)
+        except BaseException:
+            self.close()
+            raise
+
+    def head(self) -> Head:
+        """Return the end of the history; `EMPTY` if it has no events."""
+        with self._reading() as connection:
+            return _head(connection)
+
+    def append(self, drafts: Sequence[Draft], *, expected_seq: int) -> list[Event]:
+        """Add *drafts* at the end, all or none, and return them as they will be read: see `EventLog`."""
+        if not self._write:
+            raise LogError(f"'{self.path}' is open for reading: open the home with write=True to append")
+        entries = prepare(drafts)
+        with self._mutex:
+            connection = self._connection()
+            try:
+                events = _commit(connection, entries, expected_seq)
+            except (*FAILURES, OSError) as error:
+                events = self._outcome(entries, error)
+            if events is None:
+                return self._repeated(entries, expected_seq)
+            if events and self._anchor:
+                # The events are on disk. An anchor that falls behind is brought up to date by the next one.
+                with suppress(OSError):
+                    self._anchor.write(Head(events[-1].seq, events[-1].hash))
+        return events
+
+    def read(self, *, after: int = 0, until: int | None = None) -> Iterator[Event]:
+        """Yield the events after seq *after* up to *until* (or to the end at this moment), in order, checked."""
+        after, last = read_range(after, until, self.head())
+        previous = self._hash_at(after)
+        rows = self.rows(after=after, until=last)
+        return open_rows(rows, previous, after=after, last=last, everything=self.rows, where=str(self.path))
+
+    def get(self, seq: int) -> Event:
+        """Return the event at *seq*, checked. Raises ConfigError if there is none."""
+        check_place(seq, self.head())
+        return next(self.read(after=seq - 1, until=seq))
+
+    def rows(self, *, after: int = 0, until: int | None = None) -> Iterator[Row]:
+        """Yield events as they are stored, unchecked, a page at a time."""
+        last = self.head().seq if until is None else until
+        while after < last:
+            with self._reading() as connection:
+                page = connection.execute(_PAGE, (after, last, PAGE)).fetchall()
+            if not page:
+                return
+            yield from map(Row._make, page)
+            # A damaged tree can answer with rows that were not asked for; go forward all the same.
+            after = max(after + 1, page[-1][0])
+
+    def adopt(self, rows: Iterable[Row]) -> Head:
+        """Take over a whole history that has been checked already: into an empty log, and all of it or nothing."""
+        with self._mutex:
+            connection = self._connection()
+            try:
+                with transaction(connection):
+                    head = _head(connection)
+                    if head.seq:
+                        raise ConfigError(f"'{self.path}' holds {head.seq} events: take a history over into a new home")
+                    connection.executemany(_INSERT, rows)
+                    head = _head(connection)
+            except sqlite3.IntegrityError as error:
+                raise CorruptLog(f"an id stands twice in the history: {error}; export it again") from error
+            except (*FAILURES, OSError) as error:
+                raise cannot_write(self.path, error) from error
+            self._move_anchor(head)
+        return head
+
+    def problems(self) -> list[str]:
+        """Return what SQLite finds wrong with the file, such as ids that its index does not have; ten at most."""
+        with self._reading() as connection:
+            return problems_inside(connection)
+
+    def close(self) -> None:
+        """Let go of the file and its anchor. May be called twice."""
+        with self._mutex:
+            if self._open:
+                self._open.close()
+                self._open = None
+            if self._anchor:
+                try:
+                    self._anchor.close()
+                except OSError as error:
+                    raise cannot_write(self._anchor.path, error) from error
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._open is None:
+            raise LogError(f"'{self.path}' is closed: open the home again")
+        return self._open
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._mutex:
+            try:
+                yield self._connection()
+            except FAILURES as error:
+                raise unreadable(self.path, error) from error
+
+    def _hash_at(self, seq: int) -> str:
+        if seq == 0:
+            return EMPTY.hash
+        with self._reading() as connection:
+            found = connection.execute("SELECT hash FROM events WHERE seq = ?", (seq,)).fetchone()
+        if found is None:
+            raise CorruptLog(f"{missing(seq, seq)}, in '{self.path}': {WAY_OUT}")
+        return _hex(seq, found[0])
+
+    # ---- opening -----------------------------------------------------------------------------------------------
+
+    def _connect(self, anchored: Head | None) -> sqlite3.Connection:
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            if anchored and anchored.seq:
+                raise _lost(self.path, anchored, EMPTY)
+            if not self._write and not self.path.exists():
+                raise ConfigError(f"no log at '{self.path}': pass the folder of an earlier run")
+        try:
+            return open_database(self.path, write=self._write)
+        except NotOurs as error:
+            if anchored:
+                raise CorruptLog(f"'{self.path}' is damaged: {error}; restore the home from a copy") from None
+            raise ConfigError(f"'{self.path}' is not a log of SynLearner: {error}; pass the folder of a run") from None
+
+    def _check_anchor(self, anchored: Head | None) -> None:
+        if self._anchor is None:
+            return
+        head = self.head()
+        if anchored is None:
+            if self._write:
+                # Nothing says where the history ends, so at least all of what is there must be whole.
+                for _ in self.read():
+                    pass
+        elif anchored.seq > head.seq:
+            raise _lost(self.path, anchored, head)
+        elif self._hash_at(anchored.seq) != anchored.hash:
+            raise CorruptLog(
+                f"event {anchored.seq} is not the one that was acknowledged: '{self._anchor.path}' has another hash; "
+                "restore the home from a copy"
+            )
+        if self._write and anchored != head:
+            self._move_anchor(head)
+
+    def _move_anchor(self, head: Head) -> None:
+        if self._anchor:
+            try:
+                self._anchor.write(head)
+            except OSError as error:
+                raise cannot_write(self._anchor.path, error) from error
+
+    # ---- when an append does not go through --------------------------------------------------------------------
+
+    def _repeated(self, entries: Sequence[Entry], expected_seq: int) -> list[Event]:
+        """Return the stored events of a batch that is in the log already; AppendConflict if it is not."""
+        with self._reading() as connection:
+            head, found = _head(connection), _find(connection, entries)
+        if not found and head.seq == expected_seq:
+            raise CorruptLog(f"'{self.path}' is damaged: its index of ids names events that are not there; {WAY_OUT}")
+        first = first_seq_of_repeat(entries, found, head=head, expected_seq=expected_seq)
+        return list(self.read(after=first - 1, until=first - 1 + len(entries)))
+
+    def _outcome(self, entries: Sequence[Entry], error: Exception) -> list[Event]:
+        """Return the events if they are on disk in spite of *error*, else raise LogError.
+
+        After an error the outcome of a commit is unknown, and the connection may believe what the disk does not
+        hold: so a new one looks.
+        """
+        if self._open:
+            self._open.close()
+        self._open = None
+        try:
+            self._open = open_database(self.path, write=True)
+            there = len(_find(self._open, entries)) == len(entries)
+            # A failed sync may have left the batch in the page cache alone. A checkpoint writes it once more, to the
+            # database itself, and syncs that; it is busy (1) if a reader is in the way.
+            if there and self._open.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0:
+                return self._repeated(entries, -1)
+        except (*FAILURES, OSError, NotOurs) as second:
+            raise _refusal(self.path, error) from second
+        raise _refusal(self.path, error) from error
+
+
+def _commit(connection: sqlite3.Connection, entries: Sequence[Entry], expected_seq: int) -> list[Event] | None:
+    """Return the events, on disk; None if the log does not end where the writer believes, or knows an id."""
+    try:
+        with transaction(connection):
+            head = _head(connection)
+            if head.seq != expected_seq:
+                return None
+            rows, events = seal(entries, head)
+            connection.executemany(_INSERT, map(tuple, rows))  # sqlite3 binds a plain tuple faster than a named one
+    except sqlite3.IntegrityError:
+        return None
+    return events
+
+
+def _head(connection: sqlite3.Connection) -> Head:
+    found = connection.execute(_HEAD).fetchone()
+    return Head(found[0], _hex(*found)) if found else EMPTY
+
+
+def _hex(seq: int, stored: object) -> str:
+    # A flipped bit can turn a column into another type.
+    if not isinstance(stored, bytes):
+        raise CorruptLog(f"event {seq}: its hash is not what was written; {WAY_OUT}")
+    return stored.hex()
+
+
+def _find(connection: sqlite3.Connection, entries: Sequence[Entry]) -> dict[str, Found]:
+    found = ((entry.draft.id, connection.execute(_FOUND, (entry.draft.id,)).fetchone()) for entry in entries)
+    return {id_: Found._make(place) for id_, place in found if place}
+
+
+def _refusal(path: Path, error: Exception) -> LogError:
+    damaged = None if isinstance(error, OSError) else unreadable(path, error)
+    return damaged if isinstance(damaged, CorruptLog) else cannot_write(path, error)
+
+
+def _lost(path: Path, anchored: Head, head: Head) -> CorruptLog:
+    gone = anchored.seq - head.seq
+    which = "the last acknowledged event is" if gone == 1 else f"the last {gone} acknowledged events are"
+    return CorruptLog(
+        f"{which} missing: '{path}' ends at {head.seq}, its anchor at {anchored.seq}; restore the home from a copy"
+    )

@@ -1,0 +1,389 @@
+"""What can happen: one frozen class per fact, named in the past tense. The log outlives the code.
+
+`kind` and `version` are stored names, ours and not Python's. A shape never changes: a new shape is a new version,
+and `synlearner.events.codec.UPCASTERS` lifts the old one. Payloads hold no clock and no machine detail: those go
+into the envelope's `observed`, outside the hash, so that two equal runs have equal digests.
+
+Samples are named by the `seq` of their `sample_generated` event, experience items by their `id`.
+"""
+
+from typing import Any, ClassVar
+
+import msgspec
+
+
+class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of every payload. Subclasses name their stored `kind` and `version`."""
+
+    kind: ClassVar[str]
+    version: ClassVar[int] = 1
+
+
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the records inside payloads."""
+
+
+# ---- runs and tasks ------------------------------------------------------------------------------------------
+
+
+class RunStarted(Fact, frozen=True):
+    """A stream began."""
+
+    kind: ClassVar[str] = "run_started"
+    stream: str
+    stream_digest: str
+    """SHA-256 of the canonical stream: its cards with the rows and digests of their files, no paths."""
+    tasks: list[str]
+    settings: dict[str, Any]
+    """The whole configuration, nested as `synlearner.agent.config.Settings`."""
+    seed: int
+    base_model: str
+    """Digest of the base weights (`sha256:…`), or the engine's own name for a model that is not here."""
+
+
+class RunFinished(Fact, frozen=True):
+    """All tasks of the stream are done."""
+
+    kind: ClassVar[str] = "run_finished"
+    tasks: int
+    delivered: int
+
+
+class HistoryForked(Fact, frozen=True):
+    """The home took over another home's history up to here, and goes on by itself."""
+
+    kind: ClassVar[str] = "history_forked"
+    parent_seq: int
+    parent_hash: str
+    changes: dict[str, Any]
+    """Dotted settings that differ from here on."""
+
+
+class DataFile(Part, frozen=True):
+    """A file that a card names."""
+
+    sha256: str
+    rows: int
+
+
+class TaskArrived(Fact, frozen=True):
+    """A task began."""
+
+    kind: ClassVar[str] = "task_arrived"
+    index: int
+    """Place in the stream, from 0."""
+    card: dict[str, Any]
+    """The whole card: paths are replaced by rows (seeds) or left out (test, real_train)."""
+    files: dict[str, DataFile]
+
+
+class TaskFinished(Fact, frozen=True):
+    """A task is done. Of each count the conservation law holds: requested = accepted + rejected + failed."""
+
+    kind: ClassVar[str] = "task_finished"
+    requested: int
+    accepted: int
+    rejected: int
+    failed: int
+    delivered: int
+    tokens: int
+
+
+# ---- planning and sampling -----------------------------------------------------------------------------------
+
+
+class Candidate(Part, frozen=True):
+    """An experience item that recall considered, with every term of its score."""
+
+    item: str
+    similarity: float
+    """Cosine to the query, clamped to [0, 1]."""
+    utility: float
+    """Posterior mean of the gain it brings."""
+    draw: float
+    """The seeded Thompson draw around `utility`."""
+    score: float
+    chosen: bool
+
+
+class ExperienceRecalled(Fact, frozen=True):
+    """Memory was asked."""
+
+    kind: ClassVar[str] = "experience_recalled"
+    round: int
+    query: str
+    query_vector: str
+    """Blob: float32 matrix `(1, dimension)`, unit length."""
+    candidates: list[Candidate]
+    chosen: list[str]
+    seed: int
+
+
+class Decoding(Part, frozen=True):
+    """How tokens are drawn. The kept set is `probability >= min_p x the largest probability`."""
+
+    temperature: float
+    min_p: float
+    max_new_tokens: int
+
+
+class PlannedPrompt(Part, frozen=True):
+    """One prompt and the group of samples asked of it."""
+
+    strategy: str
+    label: str
+    attributes: dict[str, str]
+    exemplars: list[int]
+    """Rows of the card's seeds that the prompt shows."""
+    experience: list[str]
+    """Experience items that shaped the prompt."""
+    text: str
+    """The user's turn."""
+    prefix: str
+    """How the answer must begin; part of the prompt, not of the sample."""
+    stop: str
+    """A sample ends before this text; empty for the model's own end alone."""
+    samples: int
+    decoding: Decoding
+    seed: int
+
+
+class PromptsPlanned(Fact, frozen=True):
+    """Diversity-aware initialisation has chosen what to ask."""
+
+    kind: ClassVar[str] = "prompts_planned"
+    round: int
+    purpose: str
+    """`learn`: the policy learns from it; `fill`: only the data set grows; `reference`: the untrained policy."""
+    prompts: list[PlannedPrompt]
+
+
+class SampleGenerated(Fact, frozen=True):
+    """An engine returned one sample."""
+
+    kind: ClassVar[str] = "sample_generated"
+    round: int
+    prompt: int
+    """Place in the round's prompts."""
+    index: int
+    """Place in the prompt's group."""
+    text: str
+    token_ids: list[int]
+    logprobs: list[float]
+    """Nats, one per token, over the kept set at the sampling temperature."""
+    finish: str
+    """`stop`: it ended by itself; `length`: it was cut off; `error`: the engine failed, `text` says how."""
+    policy: str
+    """Digest of the adapter that wrote it; empty for the untrained policy."""
+    engine: str
+
+
+# ---- feedback ------------------------------------------------------------------------------------------------
+
+
+class SampleScored(Fact, frozen=True):
+    """Feedback on one sample. A gated sample has no parts but its reason."""
+
+    kind: ClassVar[str] = "sample_scored"
+    sample: int
+    accepted: bool
+    reason: str
+    """Why it was rejected (`gate:copy`, `label`); empty when accepted."""
+    fields: dict[str, str]
+    """The parsed sample; empty when it could not be parsed."""
+    parts: dict[str, float]
+    """Raw, unweighted: `fidelity`, `quality`, `attributes`, `gain`, each dimensionless."""
+    total: float
+    """What the policy learns from, after standardising and weighting."""
+
+
+class SetScored(Fact, frozen=True):
+    """Feedback on the round's set of valid samples."""
+
+    kind: ClassVar[str] = "set_scored"
+    round: int
+    samples: list[int]
+    embeddings: str
+    """Blob: float32 matrix `(samples, dimension)` in the order of `samples`; empty when there are none."""
+    diversity: dict[str, float]
+    gains: list[float]
+    """Leave-one-out contribution of each sample to quality-weighted log-det diversity."""
+
+
+class StudentScored(Fact, frozen=True):
+    """A student was trained on `source` and scored on `split`."""
+
+    kind: ClassVar[str] = "student_scored"
+    family: str
+    """`embedding` or `tfidf`, each with logistic regression."""
+    source: str
+    """`accepted`, `delivered`, `seeds`, `untrained` or `real`."""
+    split: str
+    """`seeds` (may steer the loop) or `test` (for reporting alone)."""
+    samples: list[int]
+    trained_on: int
+    scored_on: int
+    accuracy: float
+    macro_f1: float
+    interval: tuple[float, float]
+    """95 %, by bootstrap over the scored rows."""
+
+
+class FeedbackGiven(Fact, frozen=True):
+    """A person or another program judged something."""
+
+    kind: ClassVar[str] = "feedback_given"
+    target: str
+    """A sample (`sample:SEQ`), an experience item (`item:ID`) or a task's data set (`task:NAME`)."""
+    score: float
+    """-1 (harmful) to 1 (as good as it gets)."""
+    text: str
+    source: str
+
+
+# ---- learning ------------------------------------------------------------------------------------------------
+
+
+class PolicyUpdated(Fact, frozen=True):
+    """The weights moved, or could not (`skipped` says why, and `adapter` is `parent`)."""
+
+    kind: ClassVar[str] = "policy_updated"
+    round: int
+    algorithm: str
+    """`eft` or `grpo`."""
+    parent: str
+    adapter: str
+    """Blob of LoRA tensors; empty for the untrained policy."""
+    optimizer: str
+    """Blob of AdamW state; empty before the first step."""
+    samples: list[int]
+    advantages: list[float]
+    loss: float
+    kl: float
+    grad_norm: float
+    skipped: str
+
+
+class ExperienceItem(Part, frozen=True):
+    """What was learnt, for next time."""
+
+    id: str
+    type: str
+    """`strategy`, `pitfall`, `case` or `lesson`."""
+    title: str
+    when: str
+    content: str
+    """At most three sentences."""
+    polarity: int
+    """1: do it, -1: avoid it."""
+    scope: str
+    """Who may recall it; empty for everybody in the home."""
+    metadata: dict[str, Any]
+    evidence: list[int]
+
+
+class ExperienceLearned(Fact, frozen=True):
+    """An item entered memory, or a new text of it (`supersedes`) did."""
+
+    kind: ClassVar[str] = "experience_learned"
+    item: ExperienceItem
+    embedder: str
+    """Fingerprint of the embedder that made the vector."""
+    vector: str
+    """Blob: float32 matrix `(1, dimension)`, unit length."""
+    supersedes: str
+
+
+class Credit(Part, frozen=True):
+    """An item's posterior after an outcome."""
+
+    item: str
+    mean: float
+    variance: float
+
+
+class ExperienceCredited(Fact, frozen=True):
+    """An outcome was attributed to all items that were used together."""
+
+    kind: ClassVar[str] = "experience_credited"
+    family: str
+    """What the baseline is of: outcomes are compared within it."""
+    outcome: float
+    baseline: float
+    """Mean outcome of the family before this one."""
+    credits: list[Credit]
+
+
+class ExperienceRetired(Fact, frozen=True):
+    """An item left memory."""
+
+    kind: ClassVar[str] = "experience_retired"
+    item: str
+    reason: str
+
+
+class DatasetDelivered(Fact, frozen=True):
+    """A task's data set is final. The counts tell what happened to every sample that was asked for."""
+
+    kind: ClassVar[str] = "dataset_delivered"
+    samples: list[int]
+    requested: int
+    accepted: int
+    rejected: dict[str, int]
+    failed: int
+    left_out: dict[str, int]
+    """Accepted samples that are not in it, by reason: `near_duplicate`, `test` (stands in the reporting data), `spare`."""
+
+
+AnyFact = (
+    RunStarted | RunFinished | HistoryForked | TaskArrived | TaskFinished | ExperienceRecalled | PromptsPlanned
+    | SampleGenerated | SampleScored | SetScored | StudentScored | FeedbackGiven | PolicyUpdated
+    | ExperienceLearned | ExperienceCredited | ExperienceRetired | DatasetDelivered
+)  # fmt: skip
+"""Every fact. `typing.get_args(AnyFact)` lists the classes."""
+
+
+# ---- the envelope --------------------------------------------------------------------------------------------
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact on its way into the log."""
+
+    fact: AnyFact
+    id: str
+    """Derived from run, decision, purpose and attempt (`synlearner.events.chance.event_id`): a repeat is recognised."""
+    run_id: str = ""
+    task: str = ""
+    causes: tuple[int, ...] = ()
+    """Seqs of the events that led to it."""
+    observed: dict[str, Any] = {}
+    """Latency, host, numeric fingerprint and the like: kept, but outside the hash. The log adds `time`."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact in the log."""
+
+    seq: int
+    """1, 2, 3 … without a gap."""
+    id: str
+    kind: str
+    version: int
+    """The version it was stored with. `fact` has already been lifted to the newest."""
+    run_id: str
+    task: str
+    causes: tuple[int, ...]
+    fact: AnyFact
+    observed: dict[str, Any]
+    hash: str
+    """SHA-256, hex. The digest of a history is the hash of its last event."""
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The end of a history."""
+
+    seq: int
+    hash: str
+
+
+EMPTY = Head(0, "0" * 64)
+"""The head of a history without events."""

@@ -1,0 +1,36 @@
+"""A fake engine that ships with the product, so that users can test too."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from synlearner.policies.engine import Progress, Request, Sample
+
+
+class ScriptedEngine:
+    """Writes whatever *reply* returns for (prompt text, seed). A function of both, so that runs repeat."""
+
+    name = "scripted"
+
+    def __init__(self, reply: Callable[[str, int], str], *, base_model: str = "scripted") -> None:
+        self.base_model = base_model
+        self._reply = reply
+
+    def load(self, adapter: bytes | None) -> None:
+        """Accept any adapter: the script does not change."""
+
+    def generate(self, requests: Sequence[Request], *, progress: Progress | None = None) -> list[list[Sample]]:
+        """Return the scripted group of each request."""
+        groups = []
+        for request in requests:
+            group = [self._sample(request, seed) for seed in request.seeds]
+            groups.append(group)
+            if progress:
+                progress(sum(len(sample.token_ids) for sample in group), len(group))
+        return groups
+
+    def _sample(self, request: Request, seed: int) -> Sample:
+        words = self._reply(request.text, seed).split(" ")
+        cut = words[: request.decoding.max_new_tokens]
+        # Token ids are hashes of words: enough for the loop, which never reads meaning from them.
+        tokens = [int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big") for word in cut]
+        return Sample(" ".join(cut), tokens, [], "stop" if len(cut) == len(words) else "length")

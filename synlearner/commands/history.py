@@ -1,0 +1,162 @@
+"""The log: looking at it, checking it, moving it, replaying and forking it."""
+
+import json
+from argparse import Namespace
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synlearner.commands.result import Result
+from synlearner.errors import ConfigError
+
+if TYPE_CHECKING:
+    from synlearner.events import Event
+
+
+def digest(args: Namespace) -> Result:
+    """Print the head."""
+    from synlearner.events.home import Home  # noqa: PLC0415
+
+    with Home.open(args.home) as home:
+        head = home.log.head()
+    return Result({"events": head.seq, "digest": head.hash}, f"{head.seq} events, digest {head.hash}")
+
+
+def verify(args: Namespace) -> Result:
+    """Check every event and blob."""
+    import msgspec  # noqa: PLC0415
+
+    from synlearner.events.verify import verify as check  # noqa: PLC0415
+
+    report = check(Path(args.home))
+    lines = [
+        f"{f'event {p.seq}' if p.seq is not None else p.file}{f' ({p.kind})' if p.kind else ''}: {p.what} [{p.file}]"
+        for p in report.problems
+    ]
+    verdict = f"{len(lines)} problems" if lines else "all as written"
+    lines.append(f"{report.events} events, {report.blobs} blobs, digest {report.digest}: {verdict}")
+    return Result(msgspec.to_builtins(report), "\n".join(lines), 3 if report.problems else 0)
+
+
+def tail(args: Namespace) -> Result:
+    """Print the last events; or follow them."""
+    from synlearner.events.home import Home  # noqa: PLC0415
+
+    if args.n < 0:
+        raise ConfigError(f"-n {args.n}: pass a number of events from 0 on")
+    with Home.open(args.home) as home:
+        head = home.log.head()
+        events = list(home.log.read(after=max(0, head.seq - args.n)))
+        if args.follow:
+            _follow(home, events, as_json=args.json)
+    return Result([_event_data(event) for event in events], "\n".join(map(event_line, events)))
+
+
+def _follow(home: Any, events: "list[Event]", *, as_json: bool) -> None:
+    """Write events as they come, until the reader interrupts."""
+    import sys  # noqa: PLC0415
+    import time  # noqa: PLC0415
+
+    seq = home.log.head().seq
+    while True:
+        for event in events:
+            line = json.dumps(_event_data(event), ensure_ascii=False) if as_json else event_line(event)
+            sys.stdout.write(line + "\n")
+            seq = event.seq
+        sys.stdout.flush()
+        time.sleep(0.2)
+        events = list(home.log.read(after=seq))
+
+
+def event_line(event: "Event") -> str:
+    """Return an event on one line of about 150 characters."""
+    payload = json.dumps(_event_data(event)["payload"], ensure_ascii=False)
+    short = payload if len(payload) <= 100 else payload[:99] + "…"
+    return f"{event.seq:>6}  {event.observed.get('time', '')[:19]}  {event.task or '-':<16} {event.kind:<20} {short}"
+
+
+def _event_data(event: "Event") -> dict[str, Any]:
+    import msgspec  # noqa: PLC0415
+
+    data: dict[str, Any] = msgspec.to_builtins(event)
+    return {("payload" if key == "fact" else key): value for key, value in data.items()}
+
+
+def show(args: Namespace) -> Result:
+    """Print one event."""
+    from synlearner.events.home import Home  # noqa: PLC0415
+
+    with Home.open(args.home) as home:
+        data = _event_data(home.log.get(args.seq))
+    return Result(data, json.dumps(data, ensure_ascii=False, indent=2))
+
+
+def export(args: Namespace) -> Result:
+    """Write all events."""
+    from synlearner.events import Home, jsonl  # noqa: PLC0415
+
+    with Home.open(args.home) as home:
+        count = jsonl.export(home.log, Path(args.file), blobs=home.blobs)
+        digest = home.log.head().hash
+    return Result(
+        {"events": count, "digest": digest, "file": args.file}, f"{count} events in {args.file}, digest {digest}"
+    )
+
+
+def import_(args: Namespace) -> Result:
+    """Read events into a new home."""
+    from synlearner.events import Home, jsonl  # noqa: PLC0415
+
+    with Home.open(args.home, write=True, create=True) as home:
+        count = jsonl.import_(Path(args.file), home)
+        digest = home.log.head().hash
+    return Result({"events": count, "digest": digest}, f"{count} events in {args.home}, digest {digest}")
+
+
+def replay(args: Namespace) -> Result:
+    """Rebuild, and verify where it is asked for."""
+    from synlearner.agent.rebuilding import rebuild  # noqa: PLC0415
+    from synlearner.events.home import Home  # noqa: PLC0415
+
+    if args.regenerate and not args.verify:
+        raise ConfigError("--regenerate samples again in order to compare: pass --verify with it")
+    data: dict[str, Any] = {"verified": None, "first_difference": None}
+    with Home.open(args.home, write=True) as home:
+        built = rebuild(home, until=args.until)
+        if args.verify:
+            from synlearner.agent.verifying import verify_run  # noqa: PLC0415
+
+            found = verify_run(home, until=args.until, regenerate=args.regenerate)
+            difference = asdict(found.first_difference) if found.first_difference else None
+            data = {
+                "verified": difference is None,
+                "first_difference": difference,
+                "checked": found.checked,
+                "unchecked": found.unchecked,
+            }
+    data = asdict(built) | data
+    return Result(data, _replay_text(data), 3 if data["first_difference"] else 0)
+
+
+def _replay_text(data: dict[str, Any]) -> str:
+    lines = [f"{data['events']} events", f"memory {data['memory_digest']}", f"policy {data['policy_digest']}"]
+    difference = data["first_difference"]
+    if difference:
+        note = f" ({difference['note']})" if difference["note"] else ""
+        lines.append(
+            f"event {difference['seq']} ({difference['kind']}) differs at {difference['path']}: recorded "
+            f"{difference['recorded']!r:.80}, recomputed {difference['recomputed']!r:.80}{note}",
+        )
+    elif data["verified"]:
+        lines.append(f"verified: {data['checked']} events were computed again and are equal")
+    lines += [f"not checked: {what}" for what in data.get("unchecked", [])]
+    return "\n".join(lines)
+
+
+def fork(args: Namespace) -> Result:
+    """Start a home that shares history."""
+    from synlearner.agent.forking import fork_home  # noqa: PLC0415
+
+    head = fork_home(Path(args.home), args.at, Path(args.into), args.settings)
+    data = {"home": args.into, "events": head.seq, "digest": head.hash}
+    return Result(data, f"{args.into} shares {args.at} events with {args.home}; digest {head.hash}")

@@ -1,0 +1,243 @@
+"""What a person sees of a run: a live panel on a terminal, plain lines elsewhere. Everything goes to stderr."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
+
+from synlearner.agent.config import Settings
+from synlearner.agent.decide import Action
+from synlearner.agent.state import RunState
+from synlearner.agent.watcher import Silent, Watcher
+from synlearner.events.types import (
+    DatasetDelivered,
+    Event,
+    ExperienceLearned,
+    ExperienceRecalled,
+    PolicyUpdated,
+    PromptsPlanned,
+    SampleScored,
+    SetScored,
+    StudentScored,
+    TaskArrived,
+    TaskFinished,
+)
+
+DOING = {
+    "ArriveTask": "reading the card",
+    "Recall": "recalling experience",
+    "Plan": "planning prompts",
+    "Generate": "writing samples",
+    "Score": "scoring",
+    "CreditExperience": "crediting experience",
+    "Learn": "learning",
+    "Check": "checking with a student",
+    "Deliver": "choosing the data set",
+    "Evaluate": "training students",
+    "FinishTask": "distilling experience",
+    "FinishRun": "finishing",
+}
+"""What each action is called while it is performed."""
+
+
+@contextmanager
+def watching(*, quiet: bool) -> Iterator[Watcher]:
+    """Give the display for stderr: none, live on a terminal, else lines; take it away at the end, however that comes."""
+    if quiet:
+        yield Silent()
+    elif sys.stderr.isatty():
+        live = LiveWatcher()
+        try:
+            yield live
+        finally:
+            live.stop()
+    else:
+        yield LineWatcher(sys.stderr)
+
+
+class Clock:
+    """Elapsed time and an estimate of what is left, from the work done in this process.
+
+    Work is counted in rounds; a task's students and references count as two more.
+    """
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._first: float | None = None
+
+    def elapsed(self) -> float:
+        """Return seconds since the start."""
+        return time.monotonic() - self._begun
+
+    def left(self, state: RunState) -> float | None:
+        """Return the seconds that are left, or None while there is nothing to judge by."""
+        done, whole = work(state)
+        if self._first is None:
+            self._first = done
+        gained = done - self._first
+        return None if gained < 1 else self.elapsed() / gained * max(whole - done, 0.0)
+
+
+def work(state: RunState) -> tuple[float, float]:
+    """Return (done, whole) of the run in rounds; filling rounds are guessed as two a task."""
+    if state.started is None:
+        return 0.0, 1.0
+    settings = Settings.model_validate(state.settings)
+    a_task = settings.loop.rounds + 2.0 + 2.0
+    done = len(state.done) * a_task
+    if state.task:
+        now = state.task
+        rounds = now.learn_rounds + min(now.fill_rounds, 2.0) + min(now.reference_rounds, 1.0)
+        within = (bool(now.round.samples) + bool(now.round.set_seq)) / 3 if now.round.plan else 0.0
+        done += max(0.0, rounds - 1 + within)
+    return done, len(state.started.tasks) * a_task
+
+
+def headline(event: Event) -> str:
+    """Return what a person wants to know of an event, or an empty text."""
+    match event.fact:
+        case TaskArrived(card=card):
+            labels = f", {len(card['labels'])} labels" if card["labels"] else ""
+            return f"{card['kind']}{labels}, {card['samples']} samples wanted"
+        case ExperienceRecalled(chosen=chosen):
+            return f"recalled {len(chosen)} experience items" if chosen else "no experience is close enough"
+        case PromptsPlanned(purpose=purpose, prompts=prompts):
+            frames = sorted({prompt.strategy.split("/")[0] for prompt in prompts})
+            return f"{purpose}: {len(prompts)} prompts, {sum(p.samples for p in prompts)} samples ({', '.join(frames)})"
+        case PolicyUpdated(skipped=skipped) as fact:
+            moved = f"loss {fact.loss:.4f}, KL {fact.kl:.4f}, gradient {fact.grad_norm:.2f}"
+            return f"{fact.algorithm} on {len(fact.samples)} samples: {skipped or moved}"
+        case StudentScored(split="seeds") as fact:
+            return f"student ({fact.family}) on {fact.trained_on} accepted: {fact.accuracy:.0%} of the seeds"
+        case DatasetDelivered(samples=samples):
+            return f"delivered {len(samples)} samples"
+        case ExperienceLearned(item=item):
+            return f"learnt: {item.title}"
+        case TaskFinished() as fact:
+            return (
+                f"done: {fact.accepted} accepted, {fact.rejected} rejected, {fact.failed} failed, {fact.tokens} tokens"
+            )
+        case _:
+            return ""
+
+
+def round_line(events: Sequence[Event]) -> str:
+    """Return the reward parts of a scored round on one line."""
+    scores = [event.fact for event in events if isinstance(event.fact, SampleScored)]
+    sets = [event.fact for event in events if isinstance(event.fact, SetScored)]
+    if not scores or not sets:
+        return ""
+    accepted = sum(score.accepted for score in scores)
+    parts = {}
+    for name in ("fidelity", "quality", "gain"):
+        values = [score.parts[name] for score in scores if score.parts]
+        if values:
+            parts[name] = sum(values) / len(values)
+    figures = "".join(f", {name} {value:.2f}" for name, value in parts.items())
+    vendi = sets[0].diversity.get("vendi")
+    return f"accepted {accepted}, rejected {len(scores) - accepted}{figures}" + (
+        f", Vendi {vendi:.1f}" if vendi else ""
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as `1:02` or `1:02:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class LineWatcher:
+    """One plain line for everything worth telling, with task, round, elapsed time and time left."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._clock = Clock()
+        self._tokens = 0
+        self._since = 0.0
+
+    def begins(self, state: RunState, action: Action) -> None:
+        """Note when writing begins."""
+        self._tokens, self._since = 0, time.monotonic()
+
+    def goes_on(self, done: int, of: int, tokens: int) -> None:
+        """Count."""
+        self._tokens = tokens
+
+    def ends(self, state: RunState, action: Action, events: Sequence[Event]) -> None:
+        """Print what the action came to."""
+        speed = f"{self._tokens} tokens, {self._tokens / max(time.monotonic() - self._since, 1e-3):.0f}/s"
+        lines = [round_line(events)] if type(action).__name__ == "Score" else list(map(headline, events))
+        if type(action).__name__ == "Generate":
+            lines = [f"wrote {len(events)} samples, {speed}"]
+        for line in filter(None, lines):
+            self._print(state, events, line)
+
+    def _print(self, state: RunState, events: Sequence[Event], line: str) -> None:
+        left = self._clock.left(state)
+        times = duration(self._clock.elapsed()) + (f", {duration(left)} left" if left is not None else "")
+        where = events[0].task if events else ""
+        number = state.task.round.number if state.task else 0
+        print(f"[{times}] {where}{f' round {number}' if number else ''}: {line}", file=self._out, flush=True)
+
+
+class LiveWatcher:
+    """A live panel: the line that moves, and the last lines above it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
+        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+
+        self._console = Console(stderr=True)
+        self._clock = Clock()
+        self._bar = Progress(
+            TextColumn("[bold]{task.fields[where]}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[what]}"),
+            TextColumn("[dim]{task.fields[times]}"),
+            console=self._console,
+            transient=True,
+        )
+        self._row = self._bar.add_task("", total=1.0, where="", what="loading the model", times="")
+        self._bar.start()
+        self._state: RunState | None = None
+        self._doing = ""
+        self._since = 0.0
+
+    def begins(self, state: RunState, action: Action) -> None:
+        """Show what is being done."""
+        self._state, self._doing, self._since = state, DOING[type(action).__name__], time.monotonic()
+        self._show(self._doing, 0.0)
+
+    def goes_on(self, done: int, of: int, tokens: int) -> None:
+        """Show how far it is."""
+        speed = f", {tokens / max(time.monotonic() - self._since, 1e-3):.0f} tokens/s" if tokens else ""
+        self._show(f"{self._doing} {done}/{of}{speed}", done / of if of else 0.0)
+
+    def ends(self, state: RunState, action: Action, events: Sequence[Event]) -> None:
+        """Print what the action came to above the bar."""
+        self._state = state
+        line = round_line(events) if type(action).__name__ == "Score" else ""
+        for text in [line] if line else filter(None, map(headline, events)):
+            number = state.task.round.number if state.task else 0
+            where = f"{events[0].task}{f' {number}' if number else ''}"
+            self._console.print(f"[dim]{duration(self._clock.elapsed())}[/] [cyan]{where}[/] {text}", highlight=False)
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        self._bar.stop()
+
+    def _show(self, what: str, within: float) -> None:
+        state = self._state
+        if state is None:
+            return
+        done, whole = work(state)
+        left = self._clock.left(state)
+        times = duration(self._clock.elapsed()) + (f", about {duration(left)} left" if left is not None else "")
+        where = ""
+        if state.task and state.started:
+            where = f"{state.task.card.name} ({state.task.index + 1}/{len(state.started.tasks)}) round {state.task.round.number}"
+        self._bar.update(
+            self._row, completed=min((done + within / 3) / whole, 1.0), where=where, what=what, times=times
+        )

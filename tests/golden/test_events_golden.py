@@ -1,0 +1,58 @@
+"""Logs of every released version open, verify and keep their digest for ever. They are added, never regenerated."""
+
+import json
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import msgspec
+import pytest
+
+from synlearner.events import AnyFact, Fact, Home, export, import_, verify
+
+FOLDER = Path(__file__).parent
+DIGESTS = {"events_v1.jsonl": (21, "2e74e0d44b45e545477a2dc1604dd2bb91ca828cf4da394323b64c43a22e335c")}
+SHAPES = FOLDER / "events_shapes.json"
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_a_released_log_opens_verifies_and_keeps_its_digest(name: str, tmp_path: Path) -> None:
+    events, digest = DIGESTS[name]
+    with Home.open(tmp_path / "home", create=True) as home:
+        assert import_(FOLDER / name, home) == events
+        assert home.log.head().hash == digest
+    report = verify(tmp_path / "home")
+    assert report.problems == []
+    assert (report.events, report.digest) == (events, digest)
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_a_released_log_is_exported_as_it_was(name: str, tmp_path: Path) -> None:
+    with Home.open(tmp_path / "home", create=True) as home:
+        import_(FOLDER / name, home)
+        export(home.log, tmp_path / name, blobs=home.blobs)
+    assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes()
+
+
+def test_every_kind_in_every_version_stands_in_a_released_log() -> None:
+    # Not `splitlines`: it would also cut at U+2028, which stands in a text here.
+    lines = [line for name in DIGESTS for line in (FOLDER / name).read_text(encoding="utf-8").strip().split("\n")]
+    released = {(event["kind"], event["version"]) for event in map(json.loads, lines)}
+    assert {(cls.kind, version) for cls in get_args(AnyFact) for version in range(1, cls.version + 1)} == released
+
+
+@pytest.mark.parametrize("cls", get_args(AnyFact))
+def test_a_shape_never_changes_without_a_new_version(cls: type[Fact]) -> None:
+    shapes = json.loads(SHAPES.read_text(encoding="utf-8"))
+    assert shapes[f"{cls.kind} {cls.version}"] == shape(cls), (
+        f"{cls.kind} has another shape: raise its version, write an upcaster for the old one and a golden log of the new"
+    )
+
+
+def shape(hint: Any) -> Any:
+    """Return all that decides which payloads a type reads, and nothing else: no docstrings, no order of fields."""
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        hints = get_type_hints(hint)
+        return {name: shape(hints[name]) for name in sorted(hint.__struct_fields__)}
+    if get_origin(hint):
+        return [get_origin(hint).__name__, *map(shape, get_args(hint))]
+    return "any" if hint is Any else hint.__name__

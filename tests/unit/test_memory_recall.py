@@ -1,0 +1,100 @@
+"""Recall: who may be chosen, in which order, and that chance is only seeded."""
+
+import numpy as np
+import pytest
+
+from synlearner.events.types import Candidate
+from synlearner.memory.index import Matrix
+from synlearner.memory.recall import Option, RecallSettings, normal, recall, score
+
+SURE = 1e-12
+QUERY = np.array([1, 0], np.float32)
+
+
+def at(cosine: float) -> Matrix:
+    return np.array([cosine, (1 - cosine**2) ** 0.5], np.float32)
+
+
+def option(name: str, cosine: float, mean: float = 0.0, variance: float = SURE) -> Option:
+    return Option(name, at(cosine), mean, variance)
+
+
+def chosen(candidates: list[Candidate]) -> list[str]:
+    return [candidate.item for candidate in candidates if candidate.chosen]
+
+
+def ask(*options: Option, k: int = 4, seed: int | None = None, **changed: float) -> list[Candidate]:
+    return recall(QUERY, options, k=k, seed=seed, settings=RecallSettings(**changed))  # type: ignore[arg-type]
+
+
+def test_the_gate_keeps_out_what_is_not_relevant_however_useful_it_was() -> None:
+    assert chosen(ask(option("near", 0.3), option("far", 0.2, mean=0.3))) == ["near"]
+
+
+def test_utility_ranks_inside_the_gate_and_is_bounded() -> None:
+    """Hand-worked: .7 x 1.3 = .91 beats .9 x 1; a gain of 5 counts no more than .3."""
+    found = ask(option("like", 0.9), option("useful", 0.7, mean=5.0))
+    assert [candidate.item for candidate in found] == ["useful", "like"]
+    assert found[0].score == pytest.approx(0.7, abs=1e-6)
+    assert found[1].score == pytest.approx(0.9 / 1.3, abs=1e-6)
+    assert (found[0].utility, found[0].draw) == (5.0, 5.0)
+
+
+def test_scores_lie_between_0_and_1() -> None:
+    assert score(1.0, 9.0, 0.3) == 1.0
+    assert score(1.0, -9.0, 0.3) == pytest.approx(0.7 / 1.3)
+    assert score(0.0, 9.0, 0.3) == 0.0
+
+
+def test_a_vector_that_points_away_has_similarity_0() -> None:
+    assert [candidate.similarity for candidate in ask(option("away", -0.5), gate=0.0)] == [0.0]
+
+
+def test_equal_scores_are_ordered_by_id() -> None:
+    assert chosen(ask(option("b", 0.5), option("a", 0.5), option("c", 0.5), k=2)) == ["a", "b"]
+
+
+def test_equal_scores_of_unequal_likeness_are_ordered_by_id_too() -> None:
+    """Hand-worked: .75 x 1 = .5 x 1.5, exactly."""
+    assert chosen(ask(option("z", 0.75), option("a", 0.5, mean=0.5), strength=1.0)) == ["a", "z"]
+
+
+def test_the_order_of_the_options_does_not_matter() -> None:
+    options = [option(name, 0.4 + place / 10, variance=0.02) for place, name in enumerate("abcde")]
+    assert ask(*options, seed=7) == ask(*reversed(options), seed=7)
+
+
+def test_k_0_considers_nobody() -> None:
+    assert ask(option("a", 1.0), k=0) == []
+
+
+def test_what_is_known_to_harm_is_considered_but_not_chosen() -> None:
+    found = ask(option("harms", 0.9, mean=-0.2, variance=0.05**2), option("doubtful", 0.8, mean=-0.2, variance=0.15**2))
+    assert {candidate.item: candidate.chosen for candidate in found} == {"harms": False, "doubtful": True}
+
+
+def test_only_the_nearest_of_the_pool_are_considered() -> None:
+    found = ask(*(option(f"{place:02}", 0.3 + place / 100) for place in range(40)))
+    assert sorted(candidate.item for candidate in found) == [f"{place:02}" for place in range(24, 40)]
+
+
+def test_strength_0_ranks_by_likeness_alone() -> None:
+    assert chosen(ask(option("like", 0.9), option("useful", 0.8, mean=0.3), strength=0.0)) == ["like", "useful"]
+
+
+def test_a_seed_draws_around_the_mean_and_none_takes_it() -> None:
+    item = option("a", 0.9, mean=0.1, variance=0.04)
+    assert ask(item)[0].draw == 0.1
+    assert ask(item, seed=3)[0].draw == 0.1 + 0.2 * 0.2 * normal(3, "a")
+    assert ask(item, seed=3) == ask(item, seed=3) != ask(item, seed=4)
+
+
+def test_draws_are_standard_normal_and_never_change() -> None:
+    """Golden: recorded recalls of released versions are recomputed from these numbers."""
+    draws = np.array([normal(seed, "x") for seed in range(4000)])
+    assert abs(draws.mean()) < 0.05
+    assert abs(draws.std() - 1) < 0.05
+    assert normal(1, "x") == pytest.approx(GOLDEN, abs=1e-15)
+
+
+GOLDEN = 1.3546308024145235
