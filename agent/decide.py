@@ -110,17 +110,15 @@ def _within_round(task: TaskState, settings: Settings) -> Action | None:
         return CreditExperience()
     if now.plan.purpose == "learn" and not now.updated:
         return Learn("eft" if task.learn_rounds <= settings.loop.eft_rounds else "grpo")
-    every = settings.loop.student_every
-    if (
-        now.plan.purpose == "learn"
-        and every
-        and task.learn_rounds % every == 0
-        and not now.checked
-        and task.pool
-        and task.card.labels
-    ):
-        return Check()
-    return None
+    return Check() if _wants_check(task, settings.loop.student_every) else None
+
+
+def _wants_check(task: TaskState, every: int) -> bool:
+    """Tell whether students are due: there is nothing to train without labels or accepted samples."""
+    now = task.round
+    due = every > 0 and task.learn_rounds % every == 0 and not now.checked
+    learning = now.plan is not None and now.plan.purpose == "learn"
+    return due and learning and bool(task.card.labels) and bool(task.pool)
 
 
 def _next_round(task: TaskState, settings: Settings) -> Action | None:

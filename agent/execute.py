@@ -215,7 +215,8 @@ class Executor:
         used = [(i, prompt) for i, prompt in enumerate(plan.prompts) if prompt.experience]
         place, prompt = used[task.round.credited]
         value = round(prompt_outcomes(task.round)[place], 6)
-        family = f"{task.card.name}:{prompt.label}"
+        # The word before keeps a task named "distilled" apart from what distilling teaches.
+        family = f"task:{task.card.name}:{prompt.label}"
         return [(self._memory.credited(value, family, prompt.experience), (task.round.set_seq,), {})]
 
     # ---- learning --------------------------------------------------------------------------------------------

@@ -45,6 +45,11 @@ def check_resumable(state: RunState, stream: Stream, settings: Settings, seed: i
             f"home '{home}' holds an unfinished run of stream {started.stream!r}, and {stream.name!r} is "
             f"{'changed since' if started.stream == stream.name else 'another one'}: {way_out}",
         )
+    if state.task and state.task.round.cut_off:
+        raise ConfigError(
+            f"home '{home}' ends within a batch, at event {state.seq}: its log was cut; go on from a fork of it, "
+            f"`synlearner fork --home {home} --at {state.seq} --into NEW`",
+        )
     changed = differences(dict(state.settings), settings.model_dump(mode="json"))
     if started.seed != seed:
         changed["--seed"] = (started.seed, seed)
@@ -113,7 +118,10 @@ def take_step(
 ) -> RunState:
     """Perform one action, append what it led to, and return the state after it."""
     watcher.begins(state, action)
-    appended = events.append(executor.perform(state, action), expected_seq=state.seq)
+    drafts = executor.perform(state, action)
+    if not drafts:
+        raise RuntimeError(f"{action} led to no event after seq {state.seq}: the run would go round in circles")
+    appended = events.append(drafts, expected_seq=state.seq)
     for event in appended:
         state = apply(state, event)
         memory.apply(event)

@@ -38,12 +38,13 @@ def _problem(node: yaml.Node, what: str) -> yaml.constructor.ConstructorError:
 
 def read_yaml(file: Path) -> Any:
     """Return what a YAML file holds."""
+    text = _read_text(file)
     try:
-        return yaml.load(_read_text(file), _Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
-        text = " ".join(str(getattr(error, "problem", None) or error).split())
+        what = " ".join(str(getattr(error, "problem", None) or error).split())
         mark = getattr(error, "problem_mark", None)
-        raise ConfigError(f"{file}: {f'line {mark.line + 1}: ' if mark else ''}{text}") from error
+        raise ConfigError(f"{file}: {f'line {mark.line + 1}: ' if mark else ''}{what}") from error
     except RecursionError as error:
         raise ConfigError(f"{file}: nested too deeply") from error
     except NOT_YAML as error:

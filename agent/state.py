@@ -54,6 +54,11 @@ class RoundState:
         """Samples that the plan asks for."""
         return sum(prompt.samples for prompt in self.plan.prompts) if self.plan else 0
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether a part of a batch is here: no kill leaves that, but a log that was cut elsewhere does."""
+        return 0 < len(self.samples) < self.requested or (bool(self.scores) and not self.set_seq)
+
 
 @dataclass(frozen=True, slots=True)
 class TaskState:

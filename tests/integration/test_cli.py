@@ -160,7 +160,11 @@ def test_a_data_set_is_exported_with_its_card(run: Run, done: tuple[Path, Path],
     out = tmp_path / f"out.{form}"
     ran = run("dataset", "export", "--home", done[0], "--task", "again", "--format", form, "--out", out, "--json")
     data, card_file = map(Path, ran.data["files"])
-    rows = [json.loads(line) for line in data.read_text().splitlines()] if form == "jsonl" else pq.read_table(data).to_pylist()
+    rows = (
+        [json.loads(line) for line in data.read_text().splitlines()]
+        if form == "jsonl"
+        else pq.read_table(data).to_pylist()
+    )
     assert len(rows) == ran.data["rows"]
     assert all(set(row) == {"text", "label"} for row in rows)
     assert "requested" in card_file.read_text()
@@ -225,7 +229,9 @@ def test_bad_arguments_are_refused_in_one_line(run: Run, done: tuple[Path, Path]
         one_line(ran, word)
 
 
-def test_a_model_folder_that_is_none_is_refused_and_nothing_has_run(run: Run, done: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_model_folder_that_is_none_is_refused_and_nothing_has_run(
+    run: Run, done: tuple[Path, Path], tmp_path: Path
+) -> None:
     (tmp_path / "model").mkdir()
     for model in (tmp_path / "model", tmp_path / "nowhere"):
         ran = run("run", done[1], "--home", tmp_path / "h", "--quiet", "--set", f"policy.model={model}")
@@ -234,13 +240,15 @@ def test_a_model_folder_that_is_none_is_refused_and_nothing_has_run(run: Run, do
         assert run("log", "digest", "--home", tmp_path / "h", "--json").data["events"] == 0
 
 
-def test_an_unfinished_run_is_not_gone_on_with_as_another(run: Run, done: tuple[Path, Path], tmp_path: Path, tiny_folder: Path) -> None:
+def test_an_unfinished_run_is_not_gone_on_with_as_another(
+    run: Run, done: tuple[Path, Path], tmp_path: Path, tiny_folder: Path
+) -> None:
     home = tmp_path / "h"
-    run("fork", "--home", done[0], "--at", 40, "--into", tmp_path / "cut")
     # A fork is lenient by design; a plain unfinished run is made by importing a cut log.
     run("log", "export", tmp_path / "all.jsonl", "--home", done[0])
     lines = (tmp_path / "all.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "cut.jsonl").write_text("".join(lines[:40]))
+    kinds = [json.loads(line)["kind"] for line in lines]
+    (tmp_path / "cut.jsonl").write_text("".join(lines[: kinds.index("policy_updated") + 1]))
     (tmp_path / "all.jsonl.blobs").rename(tmp_path / "cut.jsonl.blobs")
     assert run("log", "import", tmp_path / "cut.jsonl", "--home", home).code == 0
     before = run("log", "digest", "--home", home, "--json").data
@@ -262,7 +270,9 @@ def test_a_changed_log_or_blob_cannot_be_trusted(run: Run, done: tuple[Path, Pat
     for victim in ("log.sqlite", "blobs"):
         home = tmp_path / victim
         subprocess.run(["cp", "-r", str(done[0]), str(home)], check=True)  # noqa: S607
-        file = next(path for path in (home / victim).rglob("*") if path.is_file()) if victim == "blobs" else home / victim
+        file = (
+            next(path for path in (home / victim).rglob("*") if path.is_file()) if victim == "blobs" else home / victim
+        )
         data = bytearray(file.read_bytes())
         place = data.find(b'"remark') if victim == "log.sqlite" else len(data) - 1
         place = place if place >= 0 else len(data) // 2
@@ -293,7 +303,9 @@ def wait_for_events(home: Path, count: int) -> None:
     raise TimeoutError(f"{home} has not come to {count} events")
 
 
-def test_ctrl_c_leaves_one_line_and_a_run_that_goes_on(run: Run, done: tuple[Path, Path], tmp_path: Path, tiny_folder: Path) -> None:
+def test_ctrl_c_leaves_one_line_and_a_run_that_goes_on(
+    run: Run, done: tuple[Path, Path], tmp_path: Path, tiny_folder: Path
+) -> None:
     home = tmp_path / "h"
     process = start("run", done[1], "--home", home, *settings(tiny_folder))
     wait_for_events(home, 10)
@@ -322,7 +334,9 @@ def test_a_second_writer_is_told_so(run: Run, done: tuple[Path, Path], tmp_path:
         process.communicate()
 
 
-def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(run: Run, done: tuple[Path, Path], tmp_path: Path, tiny_folder: Path) -> None:
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(
+    run: Run, done: tuple[Path, Path], tmp_path: Path, tiny_folder: Path
+) -> None:
     home = tmp_path / "h"
 
     def limit() -> None:
@@ -336,3 +350,16 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(run: Run
     assert run("log", "verify", "--home", home).code == 0
     resumed = run("run", done[1], "--home", home, "--json", "--quiet", *settings(tiny_folder))
     assert resumed.data["digest"] == run("log", "digest", "--home", done[0], "--json").data["digest"]
+
+
+def test_a_log_that_was_cut_within_a_batch_is_gone_on_with_from_a_fork(
+    run: Run, done: tuple[Path, Path], tmp_path: Path, tiny_folder: Path
+) -> None:
+    run("log", "export", tmp_path / "all.jsonl", "--home", done[0])
+    lines = (tmp_path / "all.jsonl").read_text().splitlines(keepends=True)
+    within = [json.loads(line)["kind"] for line in lines].index("sample_generated") + 2
+    (tmp_path / "all.jsonl").write_text("".join(lines[:within]))
+    run("log", "import", tmp_path / "all.jsonl", "--home", tmp_path / "h")
+    one_line(run("run", done[1], "--home", tmp_path / "h", "--quiet", *settings(tiny_folder)), "within a batch")
+    assert run("fork", "--home", tmp_path / "h", "--at", within, "--into", tmp_path / "new").code == 0
+    assert run("run", done[1], "--home", tmp_path / "new", "--quiet").code == 0
