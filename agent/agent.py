@@ -173,7 +173,7 @@ class Agent:
             self.memory.apply(event)
 
     def _check_target(self, target: str, kind: str, name: str) -> None:
-        if kind == "sample" and name.isdigit():
+        if kind == "sample" and name.isdecimal():
             if isinstance(self._home.log.get(int(name)).fact, SampleGenerated):
                 return
         elif kind == "task":

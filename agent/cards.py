@@ -7,6 +7,7 @@ names the file, the task and the key.
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -103,6 +104,18 @@ class Card(_Model):
             raise ValueError("seeds: there are none; give at least one example")
         return self
 
+    def record(self) -> dict[str, Any]:
+        """Return the card as the log keeps it. The log sorts keys, so the order of fields and labels stands beside."""
+        return self.model_dump(mode="json") | {"order": {"fields": list(self.fields), "labels": list(self.labels)}}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Return the card that `record` described."""
+        plain = {key: value for key, value in record.items() if key != "order"}
+        for key, names in record["order"].items():
+            plain[key] = {name: plain[key][name] for name in names}
+        return cls.model_validate(plain)
+
     def _all_attributes(self) -> list[tuple[str, list[str]]]:
         own = [pair for values in self.label_attributes.values() for pair in values.items()]
         return [*self.attributes.items(), *own]
@@ -141,10 +154,7 @@ class Stream:
 
     def digest(self) -> str:
         """Return the SHA-256 of what the stream asks for: cards, rows and files, but no paths."""
-        tasks = [
-            {"card": t.card.model_dump(mode="json"), "files": {k: f.sha256 for k, f in t.files().items()}}
-            for t in self.tasks
-        ]
+        tasks = [{"card": t.card.record(), "files": {k: f.sha256 for k, f in t.files().items()}} for t in self.tasks]
         text = json.dumps({"stream": self.name, "tasks": tasks}, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 

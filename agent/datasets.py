@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from synlearner.agent.cards import Row
+from synlearner.agent.cards import Card, Row
 from synlearner.agent.datacard import Dataset, data_card
 from synlearner.errors import ConfigError, LogError
 from synlearner.events.log import EventLog
@@ -48,7 +48,9 @@ def delivered_rows(log: EventLog, name: str) -> Dataset:
             known[name] = True
             current.delivered, current.head, current.seqs = fact, event.hash, list(fact.samples)
             labels = _labels(log, current.seqs)
-            current.rows = [_row(scores[seq].fields, labels.get(seq, "")) for seq in current.seqs]
+            fields = list(Card.from_record(current.arrived.card).fields) if current.arrived else []
+            rows = ({field: scores[seq].fields[field] for field in fields} for seq in current.seqs)
+            current.rows = [_row(row, labels.get(seq, "")) for seq, row in zip(current.seqs, rows, strict=True)]
             found = current
         elif isinstance(fact, StudentScored) and fact.split == "test":
             current.students.append(fact)

@@ -92,7 +92,7 @@ class Executor:
         task = self._need_stream().tasks[action.index]
         files = {"seeds": DataFile(sha256=task.seeds_sha256, rows=len(task.card.seeds))}
         files |= {name: DataFile(sha256=data.sha256, rows=len(data.rows)) for name, data in task.files().items()}
-        fact = TaskArrived(index=action.index, card=task.card.model_dump(mode="json"), files=files)
+        fact = TaskArrived(index=action.index, card=task.card.record(), files=files)
         return [(fact, (state.started_seq,), {})]
 
     def _FinishTask(self, state: RunState, _: decide.FinishTask) -> Drafts:  # noqa: N802

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from synlearner.agent.cards import Stream
 from synlearner.agent.config import Settings, differences
-from synlearner.agent.decide import Action, decide
+from synlearner.agent.decide import Action, FinishRun, decide
 from synlearner.agent.execute import Executor
 from synlearner.agent.logs import get_logger
 from synlearner.agent.state import RunState, apply
@@ -104,6 +104,9 @@ def begin(
 def go_on(state: RunState, events: EventLog, memory: Experience, executor: Executor, watcher: Watcher) -> RunState:
     """Perform actions until the run is finished. Every action is one batch: killed within one, nothing of it stays."""
     while action := decide(state):
+        if isinstance(action, FinishRun):
+            # Killed after the run is finished, the same command would start another one: nothing slow comes after.
+            memory.flush()
         state = take_step(state, action, events, memory, executor, watcher)
     return state
 

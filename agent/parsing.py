@@ -9,11 +9,22 @@ from synlearner.agent.cards import Card, Row
 from synlearner.agent.strategies import headings
 
 _CHATTER = re.compile(
-    r"^(?:sure|certainly|of course|okay|here(?:'s| is| are)|as an ai|i(?:'m| am) sorry|i cannot|i can't|note:|answer:|"
-    r"what an? (?:wonderful|great|interesting|delightful)|you (?:can|could) (?:write|use|say)|the (?:text|example|answer) )",
-    re.IGNORECASE,
+    r"""^(?:
+      (?:sure|certainly|of\ course|okay|absolutely)\b[^.?]{0,40}[!:,]   # Sure! Here is one:
+    | here(?:'s|\ is|\ are)\b[^.?]{0,60}(?::|\b(?:example|text|version|list)s?\b)
+    | as\ an\ ai\b
+    | i(?:'m|\ am)\ (?:sorry,\ but\ (?:i|as)\b|unable\ to\ (?:assist|help|provide|write|generate))
+    | i\ (?:cannot|can't|can\ not)\ (?:assist|help\ with|provide|write|generate|create|fulfil)
+    | (?:note|answer|example|explanation|text)\s*:
+    | what\ an?\ \w+\ (?:question|request|challenge|example|idea|prompt)\b
+    | you\ (?:can|could)\ (?:write|use|say|ask)\b
+    | the\ (?:text|example|answer|question|prompt)\ (?:is|would|to|for|below|above)\b
+    )""",
+    re.IGNORECASE | re.VERBOSE,
 )
-_WRAPPING = " \t\r\n\"'“”‘’`*"
+"""How an assistant talks about a text instead of writing it. Checked only where no seed talks like that."""
+
+_MARKS = ('"', "'", "`", "*", "“”", "‘’")
 
 
 def parse(card: Card, text: str, prefix: str) -> Row:
@@ -23,16 +34,30 @@ def parse(card: Card, text: str, prefix: str) -> Row:
     headings; the first heading may be in the prompt's *prefix*.
     """
     if len(card.fields) == 1:
-        body = text.strip(_WRAPPING)
+        body = _bare(text)
         return {next(iter(card.fields)): body} if body else {}
     heads = headings(card)
     first = next(iter(heads.values()))
     whole = f"{first}:{text}" if prefix.rstrip().endswith(f"{first}:") else text
     marks = "|".join(re.escape(head) for head in heads.values())
-    pieces = re.split(rf"^\W{{0,3}}({marks})\s*:", whole, flags=re.IGNORECASE | re.MULTILINE)
-    found = {head.casefold(): body.strip(_WRAPPING) for head, body in zip(pieces[1::2], pieces[2::2], strict=True)}
+    # At the beginning of a line, or behind a finished sentence: small models often forget the line break.
+    head = rf"(?:^|(?<=[.!?;\"”'])\s)\W{{0,3}}({marks})\s*:"
+    pieces = re.split(head, whole, flags=re.IGNORECASE | re.MULTILINE)
+    found = {head.casefold(): _bare(body) for head, body in zip(pieces[1::2], pieces[2::2], strict=True)}
     row = {field: found.get(head.casefold(), "") for field, head in heads.items()}
     return row if all(row.values()) and len(pieces) == 2 * len(heads) + 1 else {}
+
+
+def _bare(text: str) -> str:
+    """Return *text* without blanks and marks around it. A mark that has others in the text quotes a part, and stays."""
+    before = ""
+    while text != before:
+        before = text = text.strip()
+        for mark in _MARKS:
+            inner = text.strip(mark)
+            if not set(mark) & set(inner):
+                text = inner
+    return text
 
 
 def gate(card: Card, row: Row, finish: str, label: str, seen: Mapping[str, str]) -> str:
@@ -52,7 +77,7 @@ def gate(card: Card, row: Row, finish: str, label: str, seen: Mapping[str, str])
     if finish == "length":
         return "gate:cut_off"
     texts = list(row.values())
-    if any(_CHATTER.match(text) for text in texts):
+    if any(_CHATTER.match(text) for text in texts) and not _seeds_chatter(card):
         return "gate:chatter"
     if not all(_fits(text, card.fields[field].words) for field, text in row.items()):
         return "gate:length"
@@ -128,6 +153,10 @@ def names_label(text: str, label: str) -> bool:
 def _seeds_name(card: Card, label: str) -> bool:
     # Where real examples say their label ("my credit card was stolen"), saying it is no leak.
     return any(names_label(joined(card, row), label) for row in card.seeds if row.get("label") == label)
+
+
+def _seeds_chatter(card: Card) -> bool:
+    return any(_CHATTER.match(row[field]) for row in card.seeds for field in card.fields)
 
 
 def _fits(text: str, words: tuple[int, int]) -> bool:

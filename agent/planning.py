@@ -26,6 +26,9 @@ EXEMPLAR_WORDS = 260
 ROWS = 64
 """Most samples in a round that only fills the data set: what an engine writes side by side."""
 
+FEWEST = 24
+"""Least samples in such a round: fewer would cost the engine as much time."""
+
 PLAIN = Strategy("plain", "none", "open")
 """What the untrained policy is measured with."""
 
@@ -65,9 +68,9 @@ def plan_filling(
     lacking = missing(task, loop)
     prompts: list[PlannedPrompt] = []
     share = max(task.accepted / task.requested, 0.1) if task.requested else 0.5
-    while lacking and sum(p.samples for p in prompts) + loop.group <= ROWS:
+    while len(prompts) * loop.group + loop.group <= ROWS:
         label = max(lacking, key=lambda name: lacking[name])
-        if lacking[label] <= 0:
+        if lacking[label] <= 0 and len(prompts) * loop.group >= FEWEST:
             break
         lacking[label] -= share * loop.group
         i = len(prompts)

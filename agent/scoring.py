@@ -10,7 +10,7 @@ from synlearner.agent.config import RewardSettings
 from synlearner.agent.diversity import distinct_2, leave_one_out_gains, rke, vendi
 from synlearner.agent.features import Matrix, embed_rows
 from synlearner.agent.judge import Judge
-from synlearner.agent.parsing import gate, joined, normal, parse
+from synlearner.agent.parsing import copies, gate, joined, normal, parse
 from synlearner.agent.rewards import Parts, attribute_share, gain_share, quality, totals, worth
 from synlearner.events.types import PlannedPrompt, SampleGenerated, SampleScored
 from synlearner.memory import Embedder
@@ -125,6 +125,8 @@ def _gates(
         prompt = prompts[sample.prompt]
         row = parse(card, sample.text, prompt.prefix)
         reason = gate(card, row, sample.finish, prompt.label, seen)
+        if not reason and any(copies(text, [{"prompt": prompt.text}]) for text in row.values()):
+            reason = "gate:copy_of_prompt"
         if not reason:
             seen[normal(joined(card, row))] = "sample"
         rows.append(row)

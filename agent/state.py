@@ -139,7 +139,7 @@ def apply(state: RunState, event: Event) -> RunState:
             return replace(state, seq=event.seq, finished=True, task=None)
         case TaskArrived(index=index, card=card, files=files):
             digests = {name: file.sha256 for name, file in files.items()}
-            task = TaskState(index, event.seq, Card.model_validate(card), digests, state.adapter)
+            task = TaskState(index, event.seq, Card.from_record(card), digests, state.adapter)
             return replace(state, seq=event.seq, task=task)
         case TaskFinished(delivered=delivered) if state.task:
             summary = TaskSummary(state.task.card.name, delivered, state.task.students)

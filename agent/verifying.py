@@ -22,10 +22,22 @@ from synlearner.agent.watcher import Silent, Watcher
 from synlearner.errors import ConfigError
 from synlearner.events.home import Home
 from synlearner.events.past import PastHome
-from synlearner.events.types import Draft, Event, HistoryForked, RunStarted
+from synlearner.events.types import (
+    Draft,
+    Event,
+    ExperienceCredited,
+    ExperienceLearned,
+    ExperienceRetired,
+    FeedbackGiven,
+    HistoryForked,
+    RunStarted,
+)
 from synlearner.memory import Embedder, default_embedder
 from synlearner.memory.experience import Experience
 from synlearner.policies.engine import Engine
+
+OUTSIDE = (FeedbackGiven, ExperienceLearned, ExperienceCredited, ExperienceRetired)
+"""Facts that people and programs may bring about between actions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +121,10 @@ class _Verifier:
                 expected = []  # the fork cut its parent off, within a batch or not
             elif not expected and event.kind != self._passing:
                 self._passing = ""
+                if self._is_stray(event):
+                    return Difference(
+                        event.seq, event.kind, "$.kind", event.kind, None, "no action leads to this event"
+                    )
                 expected = self._perform(event)
             if expected:
                 difference = compare(event, expected.pop(0))
@@ -117,6 +133,14 @@ class _Verifier:
                 self.checked += 1
             self._take(event)
         return None
+
+    def _is_stray(self, event: Event) -> bool:
+        """Tell whether nothing can have led to *event*: no action of the run at hand, and nobody outside of runs."""
+        if isinstance(event.fact, RunStarted):
+            return False
+        if not event.run_id:
+            return not isinstance(event.fact, OUTSIDE)
+        return event.run_id != self._state.run_id or decide(self._state) is None
 
     def _perform(self, event: Event) -> list[Draft]:
         """Return what the action that *event* begins leads to; nothing if there is none, or it is not performed."""

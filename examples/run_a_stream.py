@@ -13,8 +13,9 @@ from synlearner import Agent
 from synlearner.agent.datasets import delivered_rows, export_dataset
 from synlearner.events import Home
 
+NAME = "kitchen_or_garden"
 CARD = {
-    "name": "kitchen_or_garden",
+    "name": NAME,
     "kind": "classification",
     "description": "A short piece of advice about the house.",
     "fields": {"text": {"description": "one piece of advice", "words": [4, 20]}},
@@ -42,7 +43,7 @@ def main(home: Path) -> None:
         for item in agent.memory.get_all()["results"]:
             print(f"  {item['memory']}")
     with Home.open(home) as opened:
-        files = export_dataset(delivered_rows(opened.log, CARD["name"]), "jsonl", home / "derived" / "data.jsonl")
+        files = export_dataset(delivered_rows(opened.log, NAME), "jsonl", home / "derived" / "data.jsonl")
         print(f"\n{opened.log.head().seq} events, digest {opened.log.head().hash}")
     print("\n".join(str(file) for file in files))
 

@@ -165,7 +165,7 @@ class PolicyModel:
                 "shorten the card's description and seeds, or take a model with a longer context",
             )
 
-    def forward(self, ids_B_T: Tensor, mask_B_S: Tensor, position_B_T: Tensor, cache: Any) -> Tensor:
+    def forward(self, ids_B_T: Tensor, mask_B_S: Tensor | None, position_B_T: Tensor, cache: Any) -> Tensor:
         """Return the logits after the last token, `(B, V)`, and let *cache* grow."""
         logits: Tensor = self.network(
             input_ids=ids_B_T,

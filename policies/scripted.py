@@ -21,15 +21,21 @@ class ScriptedEngine:
     def generate(self, requests: Sequence[Request], *, progress: Progress | None = None) -> list[list[Sample]]:
         """Return the scripted group of each request."""
         groups = []
+        tokens = ended = 0
         for request in requests:
             group = [self._sample(request, seed) for seed in request.seeds]
             groups.append(group)
+            tokens += sum(len(sample.token_ids) for sample in group)
+            ended += len(group)
             if progress:
-                progress(sum(len(sample.token_ids) for sample in group), len(group))
+                progress(tokens, ended)
         return groups
 
     def _sample(self, request: Request, seed: int) -> Sample:
-        words = self._reply(request.text, seed).split(" ")
+        text = self._reply(request.text, seed)
+        if request.stop:
+            text = text.lstrip().split(request.stop, 1)[0]
+        words = text.split(" ")
         cut = words[: request.decoding.max_new_tokens]
         # Token ids are hashes of words: enough for the loop, which never reads meaning from them.
         tokens = [int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big") for word in cut]

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache
 
+from synlearner.policies.decoding import make_decoding
 from synlearner.policies.engine import Progress, Request, Sample
 from synlearner.policies.model import PolicyModel
 from synlearner.policies.sampler import draw, kept_logprobs, uniforms
@@ -64,7 +63,7 @@ class TransformersEngine:
         longest = max(len(p) + r.decoding.max_new_tokens for p, r in zip(prompts, requests, strict=True))
         self._model.check_fits(longest)
         rows = [_Row(r, i, seed) for i, r in enumerate(requests) for seed in r.seeds]
-        _decode(self._model, prompts, rows, count)
+        _write(self._model, prompts, rows, count)
         return [[row.sample() for row in rows if row.group == i] for i in range(len(requests))]
 
 
@@ -102,50 +101,29 @@ class _Row:
         return Sample(self.text.strip(), self.token_ids, self.logprobs, self.finish)
 
 
-def _decode(model: PolicyModel, prompts: list[list[int]], rows: list[_Row], count: Progress) -> None:
-    """Write all *rows* to their end: prefill each prompt once, then one token for every open row at a time."""
-    device = model.device
-    ids_P_T, mask_P_T = _left_padded(prompts, model.pad_token, device)
-    cache = DynamicCache()
-    logits_P_V = model.forward(ids_P_T, mask_P_T, _positions(mask_P_T), cache)
-    repeats = torch.tensor([sum(row.group == i for row in rows) for i in range(len(prompts))], device=device)
-    owner_B = torch.repeat_interleave(torch.arange(len(prompts), device=device), repeats)
-    cache.batch_select_indices(owner_B)
-    logits_B_V, mask_B_T = logits_P_V[owner_B], mask_P_T[owner_B]
-    position_B = mask_B_T.sum(-1)
-    temperature_B = torch.tensor([row.request.decoding.temperature for row in rows], device=device)
-    min_p_B = torch.tensor([row.request.decoding.min_p for row in rows], device=device)
-    longest = max(row.request.decoding.max_new_tokens for row in rows)
-    uniform_B_T = torch.stack([uniforms(row.seed, longest) for row in rows]).to(device)
-    rows = list(rows)
-    for step in range(longest):
-        logprobs_B_V = kept_logprobs(logits_B_V.float(), temperature_B, min_p_B)
-        token_B = draw(logprobs_B_V, uniform_B_T[:, step])
-        drawn_B = logprobs_B_V.gather(1, token_B[:, None])[:, 0]
-        for row, token, logprob in zip(rows, token_B.tolist(), drawn_B.tolist(), strict=True):
-            row.add(token, logprob, model)
-        open_rows = [i for i, row in enumerate(rows) if not row.finish]
-        count(len(rows), len(rows) - len(open_rows))
-        if not open_rows:
-            return
-        if len(open_rows) < len(rows):
-            keep = torch.tensor(open_rows, device=device)
-            cache.batch_select_indices(keep)
-            rows = [rows[i] for i in open_rows]
-            token_B, mask_B_T, position_B = token_B[keep], mask_B_T[keep], position_B[keep]
-            temperature_B, min_p_B, uniform_B_T = temperature_B[keep], min_p_B[keep], uniform_B_T[keep]
-        mask_B_T = torch.cat([mask_B_T, mask_B_T.new_ones(len(rows), 1)], dim=1)
-        logits_B_V = model.forward(token_B[:, None], mask_B_T, position_B[:, None], cache)
-        position_B = position_B + 1
-
-
-def _left_padded(prompts: list[list[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return ids and mask, both `(P, T)`. The mask comes from lengths: pad may be a real token (pad = eos)."""
-    width = max(map(len, prompts))
-    ids = [[pad] * (width - len(p)) + p for p in prompts]
-    mask = [[0] * (width - len(p)) + [1] * len(p) for p in prompts]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
-
-
-def _positions(mask_P_T: Tensor) -> Tensor:
-    return (mask_P_T.cumsum(-1) - 1).clamp(min=0)
+def _write(model: PolicyModel, prompts: list[list[int]], rows: list[_Row], count: Progress) -> None:
+    """Write all *rows* to their end, one token for every open row at a time."""
+    settings = [row.request.decoding for row in rows]
+    longest = max(setting.max_new_tokens for setting in settings)
+    temperature_B = torch.tensor([setting.temperature for setting in settings], device=model.device)
+    min_p_B = torch.tensor([setting.min_p for setting in settings], device=model.device)
+    uniform_B_T = torch.stack([uniforms(row.seed, longest) for row in rows]).to(model.device)
+    decoding = make_decoding(model, prompts, [row.group for row in rows], longest)
+    logits_B_V = decoding.begin()
+    with decoding.writing():
+        for step in range(longest):
+            logprobs_B_V = kept_logprobs(logits_B_V.float(), temperature_B, min_p_B)
+            token_B = draw(logprobs_B_V, uniform_B_T[:, step])
+            drawn_B = logprobs_B_V.gather(1, token_B[:, None])[:, 0]
+            for row, token, logprob in zip(rows, token_B.tolist(), drawn_B.tolist(), strict=True):
+                row.add(token, logprob, model)
+            kept = [i for i, row in enumerate(rows) if not row.finish]
+            count(len(rows), len(rows) - len(kept))
+            if not kept:
+                return
+            if len(kept) < len(rows):
+                decoding.keep(kept)
+                rows = [rows[i] for i in kept]
+                token_B, temperature_B, min_p_B = token_B[kept], temperature_B[kept], min_p_B[kept]
+                uniform_B_T = uniform_B_T[kept]
+            logits_B_V = decoding.step(token_B)

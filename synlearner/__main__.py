@@ -1,8 +1,6 @@
 """`python -m synlearner`."""
 
-import sys
-
-from synlearner.cli import main
+from synlearner.cli import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

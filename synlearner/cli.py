@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from synlearner.arguments import make_parser
 from synlearner.errors import SynLearnerError
@@ -39,5 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(result.code)
 
 
+def entry() -> NoReturn:
+    """Run one command and end the process at once.
+
+    Everything is closed and on disk by now, and taking torch and chromadb down takes another second or more. Whoever
+    kills the process then believes the run unfinished, and by the same command starts another.
+    """
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -5,7 +5,13 @@ from pathlib import Path
 
 __all__ = ["DEMO_SETTINGS", "stream_path"]
 
-DEMO_SETTINGS = ("loop.rounds=2", "loop.fill_rounds=4")
+DEMO_SETTINGS = (
+    "loop.rounds=2",
+    "loop.prompts=6",
+    "loop.fill_rounds=4",
+    "loop.oversample=1.25",
+    "learning.eft_epochs=1",
+)
 """Shorter than the defaults, so that the demo ends within minutes on two cores."""
 
 

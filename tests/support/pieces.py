@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from worlds import card
+from worlds import card, rows
 
 from synlearner.agent.cards import Card, Row, make_task
 from synlearner.agent.features import Matrix, embed_rows
@@ -14,7 +14,7 @@ from synlearner.agent.state import TaskState
 from synlearner.events.types import Decoding, PlannedPrompt, SampleGenerated, SampleScored
 from synlearner.memory import HashEmbedder
 
-EMBEDDER = HashEmbedder()
+EMBEDDER = HashEmbedder(256)
 
 PAIR: dict[str, Any] = {
     "name": "pairs",
@@ -52,7 +52,11 @@ STORY: dict[str, Any] = {
 }
 """No labels, two fields, one of them of several lines."""
 
-KINDS: dict[str, dict[str, Any]] = {"classification": card(), "pair_classification": PAIR, "generation": STORY}
+KINDS: dict[str, dict[str, Any]] = {
+    "classification": card(seeds=rows(8)),
+    "pair_classification": PAIR,
+    "generation": STORY,
+}
 
 
 def checked(tree: Mapping[str, Any], **changes: Any) -> Card:

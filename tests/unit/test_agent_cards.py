@@ -9,7 +9,7 @@ import pytest
 from pieces import KINDS, PAIR, STORY
 from worlds import card, rows, write_stream
 
-from synlearner.agent.cards import load_stream, make_task
+from synlearner.agent.cards import Card, load_stream, make_task
 from synlearner.errors import ConfigError, SynLearnerError
 
 GOOD = json.dumps({"text": "my cat sat down", "label": "pets"})
@@ -260,6 +260,20 @@ def test_the_digest_is_of_the_content_and_not_of_the_place(tmp_path: Path) -> No
     file = write_stream(tmp_path / "d")
     (tmp_path / "d" / "test.jsonl").write_text(GOOD, encoding="utf-8")
     assert load_stream(file).digest() != first.digest()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_card_comes_back_from_its_record_in_the_order_of_its_fields_and_labels(kind: str) -> None:
+    """The log sorts the keys of a record."""
+    made = make_task(KINDS[kind], Path(), "card").card
+    found = Card.from_record(json.loads(json.dumps(made.record(), sort_keys=True)))
+    assert found == made
+    assert (list(found.fields), list(found.labels)) == (list(made.fields), list(made.labels))
+
+
+def test_the_order_of_fields_is_a_part_of_what_is_asked_for(tmp_path: Path) -> None:
+    turned = STORY | {"fields": dict(reversed(STORY["fields"].items()))}
+    assert load_stream(write(tmp_path, STORY)).digest() != load_stream(write(tmp_path, turned)).digest()
 
 
 def test_the_streams_on_real_data_are_taken(shared: Path) -> None:

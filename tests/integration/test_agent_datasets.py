@@ -1,0 +1,230 @@
+"""The agent as a library: data sets for one card, data sets as files, judgements of people."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from runs import SHORT, events_of, run, versatile, write_mixed_stream
+from worlds import card, rows, scripted, write_stream
+
+from synlearner.agent import Agent
+from synlearner.agent.datasets import FORMATS, delivered_rows, export_dataset
+from synlearner.agent.parsing import normal
+from synlearner.errors import ConfigError, LogError
+from synlearner.events.home import Home
+from synlearner.events.types import DatasetDelivered, FeedbackGiven, SampleGenerated, SampleScored
+from synlearner.memory import HashEmbedder
+from synlearner.policies.scripted import ScriptedEngine
+
+LONGER = (*SHORT, "loop.fill_rounds=8")
+
+
+def open_agent(home: Path) -> Agent:
+    return Agent.open(home, engine=scripted(), embedder=HashEmbedder())
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a data set of each kind of card."""
+    folder = tmp_path_factory.mktemp("datasets")
+    run(folder / "home", write_mixed_stream(folder), engine=versatile(), settings=LONGER)
+    return folder / "home"
+
+
+# ---- data sets for one card ----------------------------------------------------------------------------------
+
+
+def test_a_card_of_a_program_needs_no_file(tmp_path: Path) -> None:
+    with open_agent(tmp_path / "home") as agent:
+        found = agent.synthesize(card("remarks"), 4, settings=LONGER)
+    assert [row.keys() for row in found] == [{"text", "label"}] * 4
+    assert Counter(row["label"] for row in found) == {"pets": 2, "weather": 2}
+    seeds = {normal(row["text"]) for row in card()["seeds"]}
+    assert not seeds & {normal(row["text"]) for row in found}
+
+
+def test_without_a_number_the_card_says_how_many(tmp_path: Path) -> None:
+    with open_agent(tmp_path / "home") as agent:
+        assert len(agent.synthesize(card("remarks", samples=3), settings=LONGER)) == 3
+
+
+def test_the_same_card_again_is_another_run_and_may_bring_other_rows(tmp_path: Path) -> None:
+    with open_agent(tmp_path / "home") as agent:
+        first = agent.synthesize(card("remarks"), 4, settings=LONGER)
+        second = agent.synthesize(card("remarks"), 4, settings=LONGER, seed=1)
+    assert first != second
+    with open_agent(tmp_path / "other") as agent:
+        assert agent.synthesize(card("remarks"), 4, settings=LONGER) == first
+
+
+def test_paths_of_a_card_are_relative_to_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(4, 10)), encoding="utf-8")
+    with open_agent(tmp_path / "home") as agent:
+        agent.synthesize(card("remarks", test="test.jsonl"), 4, folder=tmp_path, settings=SHORT)
+    assert any(event.kind == "student_scored" and event.fact.split == "test" for event in events_of(tmp_path / "home"))  # type: ignore[union-attr]
+
+
+def test_a_wrong_card_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    with open_agent(tmp_path / "home") as agent:
+        with pytest.raises(ConfigError, match="card 'remarks': unknown key 'lables'"):
+            agent.synthesize(card("remarks", lables={}), 4)
+        with pytest.raises(ConfigError, match="card '': key 'name' is missing"):
+            agent.synthesize({"kind": "generation"})
+        with pytest.raises(ConfigError, match="key samples=0"):
+            agent.synthesize(card("remarks"), 0)
+    assert events_of(tmp_path / "home") == []
+
+
+@pytest.mark.parametrize("key", ["test", "real_train"])
+def test_a_row_of_the_reporting_data_is_not_delivered(tmp_path: Path, key: str) -> None:
+    """The engine knows eight texts, and half of them are reporting data: those are accepted, and left out."""
+    known = [
+        f"{words} today" for words in ("my cat likes the dog", "rain and snow all day", "a dog saw my cat", "the rain")
+    ]
+    known += [f"{text} again" for text in known]
+    engine = ScriptedEngine(lambda _, seed: known[seed % 8])
+    leaked = [{"text": text.upper() + "!", "label": "pets" if "cat" in text else "weather"} for text in known[:4]]
+    with Agent.open(tmp_path / "home", engine=engine, embedder=HashEmbedder()) as agent:
+        loose = (*SHORT, "reward.min_fidelity=-1", "reward.min_quality=0")
+        found = agent.synthesize(card("remarks", **{key: leaked}), 8, settings=loose)
+    assert {row["text"] for row in found} <= set(known[4:])
+    (fact,) = [event.fact for event in events_of(tmp_path / "home") if isinstance(event.fact, DatasetDelivered)]
+    assert fact.left_out["test"] > 0
+    assert len(found) == fact.accepted - sum(fact.left_out.values()) > 0
+
+
+# ---- files ---------------------------------------------------------------------------------------------------
+
+FIELDS = {"topics": ["text", "label"], "pairs": ["text", "text_b", "label"], "sums": ["question", "answer"]}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("task", FIELDS)
+def test_a_data_set_comes_back_from_its_file(home: Path, tmp_path: Path, task: str, form: str) -> None:
+    with Home.open(home) as found:
+        dataset = delivered_rows(found.log, task)
+    out = tmp_path / "deep" / "out"
+    files = export_dataset(dataset, form, out)
+    assert all(file.is_file() for file in files)
+    if form == "jsonl":
+        read = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    else:
+        read = pq.read_table(out if form == "parquet" else out / "data" / "train-00000-of-00001.parquet").to_pylist()
+    assert read == dataset.rows
+    assert list(read[0]) == FIELDS[task]
+    assert len(read) == len(dataset.seqs) > 0
+
+
+def test_the_rows_are_the_delivered_samples_with_the_labels_they_were_asked_for(home: Path) -> None:
+    events = {event.seq: event for event in events_of(home)}
+    scored = {e.fact.sample: e.fact for e in events.values() if isinstance(e.fact, SampleScored)}
+    with Home.open(home) as found:
+        dataset = delivered_rows(found.log, "topics")
+    for seq, row in zip(dataset.seqs, dataset.rows, strict=True):
+        assert scored[seq].accepted
+        assert row["text"] == scored[seq].fields["text"]
+        plan = events[events[seq].causes[0]].fact
+        assert row["label"] == plan.prompts[events[seq].fact.prompt].label  # type: ignore[union-attr]
+
+
+def test_the_data_card_tells_where_the_rows_come_from(home: Path, tmp_path: Path) -> None:
+    with Home.open(home) as found:
+        dataset = delivered_rows(found.log, "topics")
+    _, file = export_dataset(dataset, "jsonl", tmp_path / "topics.jsonl")
+    text = file.read_text(encoding="utf-8")
+    assert file.name == "topics.jsonl.card.md"
+    delivered = dataset.delivered
+    assert delivered is not None
+    rejected = sum(delivered.rejected.values())
+    for line in (
+        "# topics",
+        "written by SynLearner",
+        "- label `pets` (5 rows): about animals at home",
+        f"requested {delivered.requested} = accepted {delivered.accepted} + rejected {rejected} + failed 0",
+        "- real data it learnt from: 8 seeds, and nothing else",
+        f"hash `{dataset.head}`",
+        "Checked against `test` (12 rows",
+        "| embedding | untrained |",
+    ):
+        assert line in text, line
+
+
+def test_a_data_card_without_test_data_reports_no_students(home: Path, tmp_path: Path) -> None:
+    with Home.open(home) as found:
+        _, file = export_dataset(delivered_rows(found.log, "sums"), "jsonl", tmp_path / "sums.jsonl")
+    text = file.read_text(encoding="utf-8")
+    assert "Students" not in text
+    assert "Decontamination" not in text
+
+
+def test_places_that_are_taken_and_forms_that_are_none_are_refused(home: Path, tmp_path: Path) -> None:
+    with Home.open(home) as found:
+        dataset = delivered_rows(found.log, "sums")
+        with pytest.raises(ConfigError, match="no data set of task 'nothing' in this home; tasks here: topics"):
+            delivered_rows(found.log, "nothing")
+    (tmp_path / "file").write_text("x")
+    for form, out, message in (
+        ("csv", tmp_path / "x", "format 'csv' is none of jsonl, parquet, hf"),
+        ("jsonl", tmp_path, "is a folder: --out names a file for format jsonl"),
+        ("hf", tmp_path / "file", "is a file: --out names a folder for format hf"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            export_dataset(dataset, form, out)
+    with pytest.raises(LogError, match="cannot write"):
+        export_dataset(dataset, "jsonl", tmp_path / "file" / "below")
+
+
+def test_the_newest_data_set_of_a_name_is_the_one(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    run(home, write_stream(tmp_path / "a", "one"))
+    run(home, write_stream(tmp_path / "b", "one", samples=3), seed=1)
+    with Home.open(home) as found:
+        assert len(delivered_rows(found.log, "one").rows) == 3
+
+
+# ---- judgements ----------------------------------------------------------------------------------------------
+
+
+def test_a_person_may_judge_an_item_a_sample_and_a_data_set(tmp_path: Path) -> None:
+    run(tmp_path / "home", write_stream(tmp_path, "one"))
+    sample = next(event.seq for event in events_of(tmp_path / "home") if isinstance(event.fact, SampleGenerated))
+    with open_agent(tmp_path / "home") as agent:
+        item = agent.memory.get_all()["results"][0]["id"]
+        before = agent.memory.state.record(item).mean
+        for target in (f"item:{item}", f"sample:{sample}", "task:one"):
+            agent.feedback(target, -1, "not good", "me")
+        assert agent.memory.state.record(item).mean < before
+        assert agent.memory.state.seq == len(events_of(tmp_path / "home"))
+    given = [event.fact for event in events_of(tmp_path / "home") if isinstance(event.fact, FeedbackGiven)]
+    assert [(fact.target, fact.score, fact.text, fact.source) for fact in given] == [
+        (target, -1.0, "not good", "me") for target in (f"item:{item}", f"sample:{sample}", "task:one")
+    ]
+
+
+@pytest.mark.parametrize(
+    "target", ["item:x", "sample:1", "sample:0", "sample:9999", "sample:²", "task:two", "task:", "one", "", "other:1"]
+)
+def test_a_judgement_of_nothing_is_refused(home: Path, target: str) -> None:
+    before = len(events_of(home))
+    with open_agent(home) as agent, pytest.raises(ConfigError):
+        agent.feedback(target, 0.5)
+    assert len(events_of(home)) == before
+
+
+@pytest.mark.parametrize("score", [1.01, -2, float("nan"), float("inf")])
+def test_a_judgement_out_of_range_is_refused(home: Path, score: float) -> None:
+    with open_agent(home) as agent, pytest.raises(ConfigError, match="is not between -1"):
+        agent.feedback("task:topics", score)
+
+
+def test_a_judgement_does_not_disturb_a_run_that_is_under_way(tmp_path: Path) -> None:
+    stream = write_stream(tmp_path, "one")
+    home = tmp_path / "home"
+    report = run(home, stream)
+    with open_agent(home) as agent:
+        agent.feedback("task:one", 1)
+        again = agent.run(stream, settings=SHORT, seed=1)
+    assert again.run_id != report.run_id
+    assert [task.name for task in again.tasks] == ["one"]

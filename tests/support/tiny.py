@@ -1,0 +1,49 @@
+"""The tiny model of `worlds` at work: loaded, with adapters that do something, and requests for it."""
+
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from synlearner.events.types import Decoding
+from synlearner.policies.engine import Request
+from synlearner.policies.model import ModelSettings, PolicyModel
+
+
+def load(folder: Path, *, rank: int = 4, seed: int = 0) -> PolicyModel:
+    """Return the model in *folder* with an adapter of this rank."""
+    return PolicyModel.load(ModelSettings(str(folder), "cpu", "float32", rank, 2 * rank, seed))
+
+
+def adapter(model: PolicyModel, *, scale: float = 0.3, seed: int = 0) -> bytes:
+    """Return an adapter of random numbers: it changes the logits by about as much as they differ."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {name: scale * torch.randn(p.shape, generator=generator) for name, p in model.parameters().items()}
+    return safetensors.torch.save(tensors)
+
+
+def base_weights(model: PolicyModel) -> dict[str, torch.Tensor]:
+    """Return copies of all weights but the adapter's."""
+    state = model.network.state_dict()
+    return {name: tensor.clone() for name, tensor in state.items() if "lora_" not in name}
+
+
+def ask(
+    text: str = "Write a remark.",
+    seeds: tuple[int, ...] = (1, 2, 3),
+    *,
+    prefix: str = "1.",
+    stop: str = "",
+    temperature: float = 1.0,
+    min_p: float = 0.0,
+    tokens: int = 12,
+) -> Request:
+    """Return a request."""
+    return Request(text, prefix, stop, Decoding(temperature=temperature, min_p=min_p, max_new_tokens=tokens), seeds)
+
+
+def logits_of(model: PolicyModel, ids: list[int]) -> Any:
+    """Return the logits after every token of one plain sequence, `(T, V)`."""
+    with torch.no_grad():
+        return model.network(input_ids=torch.tensor([ids])).logits[0]
