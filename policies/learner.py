@@ -15,6 +15,7 @@ from torch import Tensor
 
 from synlearner.errors import EngineError
 from synlearner.events.types import Decoding
+from synlearner.policies.logprobs import drawn_logprobs
 from synlearner.policies.losses import clipped_policy_loss, kl_k3, negative_log_likelihood
 from synlearner.policies.model import PolicyModel
 from synlearner.policies.optimizer import AdamState
@@ -170,11 +171,7 @@ def _batches(parts: list[_Part], settings: StepSettings) -> Iterator[list[_Part]
 
 
 def token_logprobs(model: PolicyModel, packed: Pack, decoding: Decoding) -> tuple[Tensor, Tensor]:
-    """Return each target's log-probability over the kept set and over the whole vocabulary, both `(T,)`.
-
-    The kept set is the sampler's (`min_p` at the sampling temperature), recomputed from these logits. A drawn token
-    that rounding puts just outside it counts as kept.
-    """
+    """Return each target's log-probability over the kept set and over the whole vocabulary, both `(T,)`."""
     logits_T_V = model.network(
         input_ids=packed.ids_1_L,
         attention_mask=packed.sees_1_1_L_L,
@@ -182,15 +179,7 @@ def token_logprobs(model: PolicyModel, packed: Pack, decoding: Decoding) -> tupl
         use_cache=False,
         logits_to_keep=packed.from_T,
     ).logits[0]
-    scaled_T_V = logits_T_V.float() / decoding.temperature
-    drawn_T = scaled_T_V.gather(1, packed.target_T[:, None])[:, 0]
-    full_T = drawn_T - scaled_T_V.logsumexp(-1)
-    if not decoding.min_p:
-        return full_T, full_T
-    floor_T = scaled_T_V.detach().amax(-1) + torch.log(torch.tensor(decoding.min_p))
-    floor_T = torch.minimum(floor_T, drawn_T.detach())
-    kept_T_V = scaled_T_V.masked_fill(scaled_T_V < floor_T[:, None], -torch.inf)
-    return drawn_T - kept_T_V.logsumexp(-1), full_T
+    return drawn_logprobs(logits_T_V, packed.target_T, decoding.temperature, decoding.min_p)
 
 
 def _pack(model: PolicyModel, group: TrainedGroup) -> Pack:

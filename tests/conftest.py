@@ -4,8 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from commands import Ran, Run, quick_settings
 from hypothesis import HealthCheck, settings
-from worlds import tiny_model
+from worlds import tiny_model, write_stream
+
+from synlearner.cli import main
 
 settings.register_profile("dev", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -27,3 +30,30 @@ def shared() -> Path:
     if not (SHARED / "streams").is_dir():
         pytest.skip(f"no real data at {SHARED}: the tests that use it are skipped")
     return SHARED
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process."""
+
+    def perform(*arguments: object) -> Ran:
+        capsys.readouterr()
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return perform
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> tuple[Path, Path]:
+    """A home with a finished run, and the stream's file."""
+    folder = tmp_path_factory.mktemp("done")
+    stream = write_stream(folder / "s", "topics", "again", samples=6)
+    assert (
+        main(["run", str(stream), "--home", str(folder / "h"), "--json", "--quiet", *quick_settings(tiny_folder)]) == 0
+    )
+    return folder / "h", stream

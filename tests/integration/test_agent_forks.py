@@ -16,7 +16,7 @@ from synlearner.agent.rebuilding import rebuild
 from synlearner.agent.verifying import verify_run
 from synlearner.errors import ConfigError
 from synlearner.events.home import Home
-from synlearner.events.types import HistoryForked, PromptsPlanned, TaskFinished
+from synlearner.events.types import HistoryForked, PromptsPlanned, StudentScored, TaskFinished
 from synlearner.memory import HashEmbedder
 
 SMALL = (*SHORT, "loop.rounds=1", "loop.prompts=1", "students.families=[tfidf]")
@@ -195,6 +195,15 @@ def test_the_digest_of_a_copy_is_that_of_the_original(tmp_path: Path) -> None:
         with Home.open(tmp_path / name, write=True) as found:
             digests.append(rebuild(found))
     assert digests[0] == digests[1]
+
+
+def test_a_fork_within_an_evaluation_evaluates_again(parent: Path, stream: Path, tmp_path: Path) -> None:
+    """One of its four figures was there: all four are in the report."""
+    seq = next(e.seq for e in events_of(parent) if isinstance(e.fact, StudentScored) and e.fact.split == "test")
+    fork_home(parent, seq, tmp_path / "fork", [])
+    go_on(tmp_path / "fork", stream)
+    tested = [f for f in facts_of(tmp_path / "fork", StudentScored) if f.split == "test"]
+    assert [fact.source for fact in tested] == ["delivered", *["delivered", "seeds", "untrained", "real"] * 2]
 
 
 def test_deciding_after_a_fork_within_a_batch_does_the_batch_again(parent: Path, tmp_path: Path) -> None:

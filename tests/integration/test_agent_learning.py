@@ -159,6 +159,9 @@ def test_fine_tuning_again_begins_with_a_lower_loss(learnt: tuple[Path, RunRepor
 def test_rewards_make_good_samples_more_likely_than_bad_ones(learnt: tuple[Path, RunReport], world: World) -> None:
     found = gains(learnt[0], world, "grpo")
     assert found
+    for update, groups in updates(learnt[0]):
+        for group in groups if update.algorithm == "grpo" else []:
+            assert sum(sample.advantage for sample in group.samples) == pytest.approx(0, abs=1e-5)
     for advantages, moved in found:
         assert sum(a * m for a, m in zip(advantages, moved, strict=True)) > 0
     good = [m for advantages, moved in found for a, m in zip(advantages, moved, strict=True) if a > 0]

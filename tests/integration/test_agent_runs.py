@@ -88,13 +88,14 @@ def test_the_report_says_what_the_log_says(whole: tuple[Path, RunReport]) -> Non
     assert (report.events, report.digest, report.run_id) == (len(events), events[-1].hash, events[0].run_id)
     delivered = facts_of(home, DatasetDelivered)
     assert [task.delivered for task in report.tasks] == [len(fact.samples) for fact in delivered]
-    for task in report.tasks:
+    for task, dataset in zip(report.tasks, delivered, strict=True):
         tested = {
             e.fact.source: e.fact
             for e in events
             if isinstance(e.fact, StudentScored)
             and (e.task, e.fact.split, e.fact.family) == (task.name, "test", "embedding")
         }
+        assert tested["delivered"].samples == dataset.samples
         assert task.student is not None
         assert task.student.accuracy == tested["delivered"].accuracy
         assert task.student.reference.model_dump() == {
@@ -196,6 +197,8 @@ def test_every_sample_is_scored_once_and_counted_once(whole: tuple[Path, RunRepo
     finished = {event.task: event.fact for event in events if isinstance(event.fact, TaskFinished)}
     for task, totals in finished.items():
         assert totals.requested == asked[task] == totals.accepted + totals.rejected + totals.failed
+        samples = [event.fact for event in events if event.task == task and isinstance(event.fact, SampleGenerated)]
+        assert totals.tokens == sum(len(sample.token_ids) for sample in samples)
 
 
 def test_causes_lead_back_to_where_an_event_came_from(whole: tuple[Path, RunReport]) -> None:

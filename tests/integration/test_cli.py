@@ -1,85 +1,19 @@
 """The command line as outside programs use it: what it prints, with which exit code, and what it refuses."""
 
 import json
-import os
-import resource
-import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from commands import Run, one_line, quick_settings
 from worlds import card, write_stream
-
-from synlearner.cli import main
-
-SETTINGS = [
-    "loop.rounds=2", "loop.prompts=3", "loop.group=4", "loop.fill_rounds=1", "students.bootstrap=100",
-    "reward.min_fidelity=-1", "reward.min_quality=0",
-]  # fmt: skip
-"""Quick, and such that gibberish is accepted: what is tested is the command line."""
-
-
-class Ran:
-    """What a command printed and returned."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def data(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in this process."""
-
-    def perform(*arguments: object) -> Ran:
-        capsys.readouterr()
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
-
-    return perform
-
-
-def settings(model: Path) -> list[str]:
-    return [part for value in [f"policy.model={model}", *SETTINGS] for part in ("--set", value)]
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> tuple[Path, Path]:
-    """A home with a finished run, and the stream's file."""
-    folder = tmp_path_factory.mktemp("done")
-    stream = write_stream(folder / "s", "topics", "again", samples=6)
-    assert main(["run", str(stream), "--home", str(folder / "h"), "--json", "--quiet", *settings(tiny_folder)]) == 0
-    return folder / "h", stream
-
-
-def one_line(ran: Ran, *words: str) -> None:
-    """The refusal is one clear line on stderr, and nothing is on stdout."""
-    assert ran.out == ""
-    assert ran.err.count("\n") == 1, ran.err
-    assert ran.err.startswith("synlearner: ")
-    assert "Traceback" not in ran.err
-    for word in words:
-        assert word in ran.err
 
 
 def test_a_run_prints_the_document_that_the_design_promises(run: Run, tmp_path: Path, tiny_folder: Path) -> None:
     stream = write_stream(tmp_path / "s", "topics", samples=4)
-    ran = run("run", stream, "--home", tmp_path / "h", "--json", "--seed", 3, *settings(tiny_folder))
+    ran = run("run", stream, "--home", tmp_path / "h", "--json", "--seed", 3, *quick_settings(tiny_folder))
     assert ran.code == 0
     assert set(ran.data) == {"run_id", "events", "digest", "tasks"}
     task = ran.data["tasks"][0]
@@ -92,7 +26,7 @@ def test_a_run_prints_the_document_that_the_design_promises(run: Run, tmp_path: 
 
 
 def test_a_run_ends_in_a_table(run: Run, done: tuple[Path, Path], tiny_folder: Path) -> None:
-    ran = run("run", done[1], "--home", done[0].parent / "h2", "--quiet", *settings(tiny_folder))
+    ran = run("run", done[1], "--home", done[0].parent / "h2", "--quiet", *quick_settings(tiny_folder))
     assert ran.code == 0
     assert "whole real train" in ran.out.splitlines()[0]
     assert ran.err == ""
@@ -224,142 +158,6 @@ def test_bad_arguments_are_refused_in_one_line(run: Run, done: tuple[Path, Path]
         (["dataset", "export", "--home", home, "--task", "nope", "--out", tmp_path / "o"], "nope"),
         (["log", "import", notes, "--home", tmp_path / "i"], "line 1"),
     ]:
-        ran = run(*arguments)
+        ran = run(*map(str, arguments))
         assert ran.code == 1, arguments
         one_line(ran, word)
-
-
-def test_a_model_folder_that_is_none_is_refused_and_nothing_has_run(
-    run: Run, done: tuple[Path, Path], tmp_path: Path
-) -> None:
-    (tmp_path / "model").mkdir()
-    for model in (tmp_path / "model", tmp_path / "nowhere"):
-        ran = run("run", done[1], "--home", tmp_path / "h", "--quiet", "--set", f"policy.model={model}")
-        assert ran.code == 1
-        one_line(ran, model.name)
-        assert run("log", "digest", "--home", tmp_path / "h", "--json").data["events"] == 0
-
-
-def test_an_unfinished_run_is_not_gone_on_with_as_another(
-    run: Run, done: tuple[Path, Path], tmp_path: Path, tiny_folder: Path
-) -> None:
-    home = tmp_path / "h"
-    # A fork is lenient by design; a plain unfinished run is made by importing a cut log.
-    run("log", "export", tmp_path / "all.jsonl", "--home", done[0])
-    lines = (tmp_path / "all.jsonl").read_text().splitlines(keepends=True)
-    kinds = [json.loads(line)["kind"] for line in lines]
-    (tmp_path / "cut.jsonl").write_text("".join(lines[: kinds.index("policy_updated") + 1]))
-    (tmp_path / "all.jsonl.blobs").rename(tmp_path / "cut.jsonl.blobs")
-    assert run("log", "import", tmp_path / "cut.jsonl", "--home", home).code == 0
-    before = run("log", "digest", "--home", home, "--json").data
-    other = write_stream(tmp_path / "other", "topics", samples=9)
-    for arguments, word in [
-        ([other, *settings(tiny_folder)], "stream"),
-        ([done[1]], "loop.rounds"),
-        ([done[1], "--seed", 5, *settings(tiny_folder)], "--seed"),
-    ]:
-        ran = run("run", *arguments, "--home", home, "--quiet")
-        assert ran.code == 1
-        one_line(ran, word, "unfinished")
-    assert run("log", "digest", "--home", home, "--json").data == before
-    resumed = run("run", done[1], "--home", home, "--quiet", "--json", *settings(tiny_folder))
-    assert resumed.data["digest"] == run("log", "digest", "--home", done[0], "--json").data["digest"]
-
-
-def test_a_changed_log_or_blob_cannot_be_trusted(run: Run, done: tuple[Path, Path], tmp_path: Path) -> None:
-    for victim in ("log.sqlite", "blobs"):
-        home = tmp_path / victim
-        subprocess.run(["cp", "-r", str(done[0]), str(home)], check=True)  # noqa: S607
-        file = (
-            next(path for path in (home / victim).rglob("*") if path.is_file()) if victim == "blobs" else home / victim
-        )
-        data = bytearray(file.read_bytes())
-        place = data.find(b'"remark') if victim == "log.sqlite" else len(data) - 1
-        place = place if place >= 0 else len(data) // 2
-        data[place] ^= 1
-        file.chmod(0o644)
-        file.write_bytes(data)
-        ran = run("log", "verify", "--home", home)
-        assert ran.code == 3, ran.out
-        assert "Traceback" not in ran.err
-
-
-def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "synlearner", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
-
-
-def wait_for_events(home: Path, count: int) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if (home / "log.sqlite").exists():
-            seen = subprocess.run(
-                [sys.executable, "-m", "synlearner", "log", "digest", "--home", str(home), "--json"],
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            if seen.returncode == 0 and json.loads(seen.stdout)["events"] >= count:
-                return
-        time.sleep(0.1)
-    raise TimeoutError(f"{home} has not come to {count} events")
-
-
-def test_ctrl_c_leaves_one_line_and_a_run_that_goes_on(
-    run: Run, done: tuple[Path, Path], tmp_path: Path, tiny_folder: Path
-) -> None:
-    home = tmp_path / "h"
-    process = start("run", done[1], "--home", home, *settings(tiny_folder))
-    wait_for_events(home, 10)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode in (0, 130)
-    assert "Traceback" not in err
-    if process.returncode == 130:
-        assert out == ""
-        assert err.splitlines()[-1].startswith("synlearner: interrupted")
-    resumed = run("run", done[1], "--home", home, "--json", "--quiet", *settings(tiny_folder))
-    assert resumed.data["digest"] == run("log", "digest", "--home", done[0], "--json").data["digest"]
-
-
-def test_a_second_writer_is_told_so(run: Run, done: tuple[Path, Path], tmp_path: Path, tiny_folder: Path) -> None:
-    home = tmp_path / "h"
-    process = start("run", done[1], "--home", home, *settings(tiny_folder))
-    try:
-        wait_for_events(home, 2)
-        ran = run("run", done[1], "--home", home, "--quiet", *settings(tiny_folder))
-        if process.poll() is None:
-            assert ran.code == 1
-            one_line(ran, str(process.pid))
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(
-    run: Run, done: tuple[Path, Path], tmp_path: Path, tiny_folder: Path
-) -> None:
-    home = tmp_path / "h"
-
-    def limit() -> None:
-        # No file may grow beyond this: writes fail as they do on a full disk.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))
-
-    process = start("run", done[1], "--home", home, "--quiet", *settings(tiny_folder), preexec_fn=limit, env=os.environ)
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (1, "")
-    assert err.count("\n") == 1, err
-    assert run("log", "verify", "--home", home).code == 0
-    resumed = run("run", done[1], "--home", home, "--json", "--quiet", *settings(tiny_folder))
-    assert resumed.data["digest"] == run("log", "digest", "--home", done[0], "--json").data["digest"]
-
-
-def test_a_log_that_was_cut_within_a_batch_is_gone_on_with_from_a_fork(
-    run: Run, done: tuple[Path, Path], tmp_path: Path, tiny_folder: Path
-) -> None:
-    run("log", "export", tmp_path / "all.jsonl", "--home", done[0])
-    lines = (tmp_path / "all.jsonl").read_text().splitlines(keepends=True)
-    within = [json.loads(line)["kind"] for line in lines].index("sample_generated") + 2
-    (tmp_path / "all.jsonl").write_text("".join(lines[:within]))
-    run("log", "import", tmp_path / "all.jsonl", "--home", tmp_path / "h")
-    one_line(run("run", done[1], "--home", tmp_path / "h", "--quiet", *settings(tiny_folder)), "within a batch")
-    assert run("fork", "--home", tmp_path / "h", "--at", within, "--into", tmp_path / "new").code == 0
-    assert run("run", done[1], "--home", tmp_path / "new", "--quiet").code == 0

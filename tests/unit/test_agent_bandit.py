@@ -56,12 +56,10 @@ def test_outcomes_are_compared_within_their_label() -> None:
 
 
 def test_the_level_is_the_mean_of_what_went_before() -> None:
-    """Hand-worked: .2 and .4 have mean .3; an outcome of .3 is no surprise but for what the parts promised."""
-    first = posteriors([("pets", A, 0.2), ("pets", A, 0.4)])
-    promised = sum(mean for mean, _ in first.values())
-    again = posteriors([("pets", A, 0.2), ("pets", A, 0.4), ("pets", A, 0.3)])
-    assert promised > 0
-    assert sum(mean for mean, _ in again.values()) < promised
+    """Hand-worked: .2 and .6 have mean .4; an outcome of .4 is no surprise, and untried parts stay where they were."""
+    found = posteriors([("pets", A, 0.2), ("pets", A, 0.6), ("pets", B, 0.4)])
+    assert [found[part][0] for part in parts_of(B)] == pytest.approx([0.0] * 3)
+    assert found[parts_of(A)[0]][0] > 0
 
 
 def test_parts_that_help_come_out_above_those_that_do_not() -> None:

@@ -18,6 +18,8 @@ def test_a_seed_is_judged_to_be_of_its_own_label() -> None:
     own = JUDGE.fidelity(vectors_of(TOPICS, TOPICS.seeds), labels)
     assert own.min() > 0
     assert own.max() <= 1
+    probability = JUDGE._model.predict_proba(vectors_of(TOPICS, TOPICS.seeds)).max(axis=1)
+    assert own == pytest.approx(2 * probability - 1), "certain is 1, even odds are 0"
 
 
 def test_with_two_labels_the_other_one_is_the_exact_opposite() -> None:

@@ -81,6 +81,7 @@ def test_a_keyword_counts_as_a_whole_word_in_any_field() -> None:
     assert attribute_share({"keyword": "carpets"}, story, row) == 1
     assert attribute_share({"keyword": "THERE"}, story, row) == 1
     assert attribute_share({"keyword": "carpet"}, story, row) == 0
+    assert attribute_share({"keyword": "how"}, story, row) == attribute_share({"keyword": "7"}, story, row) == 1
 
 
 def test_the_length_falls_off_with_the_distance() -> None:

@@ -51,6 +51,18 @@ def test_a_set_of_one_label_teaches_to_always_say_it(family: str) -> None:
 
 
 @families
+def test_every_label_counts_the_same_in_macro_f1(family: str) -> None:
+    """Hand-worked: of 4 rows 3 are pets, all called pets: F1 is 6/7 and 0, whatever the number of rows."""
+    scored = [
+        *[row for row in rows(3, 30) if row["label"] == "pets"],
+        *[row for row in rows(1) if row["label"] == "weather"],
+    ]
+    found = figures(family, [row for row in rows(5) if row["label"] == "pets"], scored)
+    assert found.accuracy == 0.75
+    assert found.macro_f1 == pytest.approx(3 / 7, abs=1e-6)
+
+
+@families
 def test_the_same_sets_give_the_same_figures(family: str) -> None:
     assert figures(family, rows(5), rows(5, 50)) == figures(family, rows(5), rows(5, 50))
 

@@ -1,0 +1,62 @@
+"""Commands of the command line, run in this process or in one of their own."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SETTINGS = [
+    "loop.rounds=2", "loop.prompts=3", "loop.group=4", "loop.fill_rounds=1", "students.bootstrap=100",
+    "reward.min_fidelity=-1", "reward.min_quality=0",
+]  # fmt: skip
+"""Quick, and such that gibberish is accepted: what is tested is the command line."""
+
+
+class Ran:
+    """What a command printed and returned."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Ran]
+
+
+def quick_settings(model: Path) -> list[str]:
+    return [part for value in [f"policy.model={model}", *SETTINGS] for part in ("--set", value)]
+
+
+def one_line(ran: Ran, *words: str) -> None:
+    """The refusal is one clear line on stderr, and nothing is on stdout."""
+    assert ran.out == ""
+    assert ran.err.count("\n") == 1, ran.err
+    assert ran.err.startswith("synlearner: ")
+    assert "Traceback" not in ran.err
+    for word in words:
+        assert word in ran.err
+
+
+def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "synlearner", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def wait_for_events(home: Path, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if (home / "log.sqlite").exists():
+            seen = subprocess.run(
+                [sys.executable, "-m", "synlearner", "log", "digest", "--home", str(home), "--json"],
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            if seen.returncode == 0 and json.loads(seen.stdout)["events"] >= count:
+                return
+        time.sleep(0.1)
+    raise TimeoutError(f"{home} has not come to {count} events")
