@@ -1,6 +1,6 @@
 """The promise that every log keeps, and the one that lives in memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import tee
 from threading import Lock
 from typing import Protocol
@@ -52,6 +52,9 @@ class StoredLog(EventLog, Protocol):
     def rows(self, *, after: int = 0, until: int | None = None) -> Iterator[Row]:
         """Yield events as they are stored, unchecked."""
 
+    def find(self, ids: Iterable[str]) -> dict[str, Found]:
+        """Return what the log holds under *ids*, by id."""
+
 
 class MemoryLog:
     """A `StoredLog` without a disk, shipped so that users can test too."""
@@ -70,9 +73,7 @@ class MemoryLog:
         entries = prepare(drafts)
         with self._mutex:
             head = self.head()
-            found = {
-                entry.draft.id: self._places[entry.draft.id] for entry in entries if entry.draft.id in self._places
-            }
+            found = self.find(entry.draft.id for entry in entries)
             if head.seq == expected_seq and not found:
                 rows, events = seal(entries, head)
                 self._rows += rows
@@ -96,6 +97,10 @@ class MemoryLog:
     def rows(self, *, after: int = 0, until: int | None = None) -> Iterator[Row]:
         """Yield events as they are stored, unchecked."""
         yield from self._rows[after:until]
+
+    def find(self, ids: Iterable[str]) -> dict[str, Found]:
+        """Return what the log holds under *ids*, by id."""
+        return {id_: self._places[id_] for id_ in ids if id_ in self._places}
 
     def close(self) -> None:
         """Do nothing: there is nothing to let go of."""

@@ -34,10 +34,14 @@ _FOUND = "SELECT seq, kind, payload_digest FROM events WHERE id = ?"
 
 
 class SqliteLog:
-    """A `StoredLog` in one file. With *write* it must be the only writer: hold the home's lock."""
+    """A `StoredLog` in one file. With *write* it must be the only writer: hold the home's lock.
 
-    def __init__(self, path: Path, *, anchor: Anchor | None, write: bool) -> None:
+    A log that starts after *base*, the head of another history, holds what comes behind it alone.
+    """
+
+    def __init__(self, path: Path, *, anchor: Anchor | None, write: bool, base: Head = EMPTY) -> None:
         self.path = path
+        self.base = base
         self._anchor = anchor
         self._write = write
         self._mutex = RLock()
@@ -51,9 +55,9 @@ class SqliteLog:
             raise
 
     def head(self) -> Head:
-        """Return the end of the history; `EMPTY` if it has no events."""
+        """Return the end of the history; `base` if it has no events."""
         with self._reading() as connection:
-            return _head(connection)
+            return _head(connection, self.base)
 
     def append(self, drafts: Sequence[Draft], *, expected_seq: int) -> list[Event]:
         """Add *drafts* at the end, all or none, and return them as they will be read: see `EventLog`."""
@@ -63,7 +67,7 @@ class SqliteLog:
         with self._mutex:
             connection = self._connection()
             try:
-                events = _commit(connection, entries, expected_seq)
+                events = _commit(connection, entries, expected_seq, self.base)
             except (*FAILURES, OSError) as error:
                 events = self._outcome(entries, error)
             if events is None:
@@ -98,17 +102,22 @@ class SqliteLog:
             # A damaged tree can answer with rows that were not asked for; go forward all the same.
             after = max(after + 1, page[-1][0])
 
+    def find(self, ids: Iterable[str]) -> dict[str, Found]:
+        """Return what the log holds under *ids*, by id."""
+        with self._reading() as connection:
+            return _find(connection, ids)
+
     def adopt(self, rows: Iterable[Row]) -> Head:
         """Take over a whole history that has been checked already: into an empty log, and all of it or nothing."""
         with self._mutex:
             connection = self._connection()
             try:
                 with transaction(connection):
-                    head = _head(connection)
+                    head = _head(connection, self.base)
                     if head.seq:
                         raise ConfigError(f"'{self.path}' holds {head.seq} events: take a history over into a new home")
                     connection.executemany(_INSERT, rows)
-                    head = _head(connection)
+                    head = _head(connection, self.base)
             except sqlite3.IntegrityError as error:
                 raise CorruptLog(f"an id stands twice in the history: {error}; export it again") from error
             except (*FAILURES, OSError) as error:
@@ -147,8 +156,8 @@ class SqliteLog:
                 raise unreadable(self.path, error) from error
 
     def _hash_at(self, seq: int) -> str:
-        if seq == 0:
-            return EMPTY.hash
+        if seq == self.base.seq:
+            return self.base.hash
         with self._reading() as connection:
             found = connection.execute("SELECT hash FROM events WHERE seq = ?", (seq,)).fetchone()
         if found is None:
@@ -177,7 +186,7 @@ class SqliteLog:
         if anchored is None:
             if self._write:
                 # Nothing says where the history ends, so at least all of what is there must be whole.
-                for _ in self.read():
+                for _ in self.read(after=self.base.seq):
                     pass
         elif anchored.seq > head.seq:
             raise _lost(self.path, anchored, head)
@@ -201,7 +210,7 @@ class SqliteLog:
     def _repeated(self, entries: Sequence[Entry], expected_seq: int) -> list[Event]:
         """Return the stored events of a batch that is in the log already; AppendConflict if it is not."""
         with self._reading() as connection:
-            head, found = _head(connection), _find(connection, entries)
+            head, found = _head(connection, self.base), _find(connection, _ids(entries))
         if not found and head.seq == expected_seq:
             raise CorruptLog(f"'{self.path}' is damaged: its index of ids names events that are not there; {WAY_OUT}")
         first = first_seq_of_repeat(entries, found, head=head, expected_seq=expected_seq)
@@ -218,7 +227,7 @@ class SqliteLog:
         self._open = None
         try:
             self._open = open_database(self.path, write=True)
-            there = len(_find(self._open, entries)) == len(entries)
+            there = len(_find(self._open, _ids(entries))) == len(entries)
             # A failed sync may have left the batch in the page cache alone. A checkpoint writes it once more, to the
             # database itself, and syncs that; it is busy (1) if a reader is in the way.
             if there and self._open.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0:
@@ -228,11 +237,13 @@ class SqliteLog:
         raise _refusal(self.path, error) from error
 
 
-def _commit(connection: sqlite3.Connection, entries: Sequence[Entry], expected_seq: int) -> list[Event] | None:
+def _commit(
+    connection: sqlite3.Connection, entries: Sequence[Entry], expected_seq: int, base: Head
+) -> list[Event] | None:
     """Return the events, on disk; None if the log does not end where the writer believes, or knows an id."""
     try:
         with transaction(connection):
-            head = _head(connection)
+            head = _head(connection, base)
             if head.seq != expected_seq:
                 return None
             rows, events = seal(entries, head)
@@ -242,9 +253,9 @@ def _commit(connection: sqlite3.Connection, entries: Sequence[Entry], expected_s
     return events
 
 
-def _head(connection: sqlite3.Connection) -> Head:
+def _head(connection: sqlite3.Connection, base: Head) -> Head:
     found = connection.execute(_HEAD).fetchone()
-    return Head(found[0], _hex(*found)) if found else EMPTY
+    return Head(found[0], _hex(*found)) if found else base
 
 
 def _hex(seq: int, stored: object) -> str:
@@ -254,8 +265,12 @@ def _hex(seq: int, stored: object) -> str:
     return stored.hex()
 
 
-def _find(connection: sqlite3.Connection, entries: Sequence[Entry]) -> dict[str, Found]:
-    found = ((entry.draft.id, connection.execute(_FOUND, (entry.draft.id,)).fetchone()) for entry in entries)
+def _ids(entries: Sequence[Entry]) -> list[str]:
+    return [entry.draft.id for entry in entries]
+
+
+def _find(connection: sqlite3.Connection, ids: Iterable[str]) -> dict[str, Found]:
+    found = ((id_, connection.execute(_FOUND, (id_,)).fetchone()) for id_ in ids)
     return {id_: Found._make(place) for id_, place in found if place}
 
 
