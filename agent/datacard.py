@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from synlearner.agent.cards import Row
+from synlearner.agent.cards import Card, Row
 from synlearner.events.types import DatasetDelivered, Event, RunStarted, StudentScored, TaskArrived
 
 
@@ -25,8 +25,8 @@ def data_card(dataset: Dataset, file: str) -> str:
     """Return the data card: what is in it, how it was made and judged, and how to make it again."""
     arrived, delivered, run = dataset.arrived, dataset.delivered, dataset.run
     assert arrived and delivered and run and isinstance(run.fact, RunStarted)  # noqa: S101,PT018 - a delivery has them
-    card = arrived.card
-    counts = {label: sum(row.get("label") == label for row in dataset.rows) for label in card["labels"]}
+    card = Card.from_record(arrived.card)
+    counts = {label: sum(row.get("label") == label for row in dataset.rows) for label in card.labels}
     lines = [
         "---",
         "tags: [synthetic]",
@@ -34,18 +34,18 @@ def data_card(dataset: Dataset, file: str) -> str:
         "---",
         f"# {dataset.name}",
         "",
-        f"{card['description']} {len(dataset.rows)} synthetic rows in `{file}`, written by SynLearner.",
+        f"{card.description} {len(dataset.rows)} synthetic rows in `{file}`, written by SynLearner.",
         "",
         "## Content",
         "",
-        *(f"- field `{name}`: {spec['description'] or name}" for name, spec in card["fields"].items()),
-        *(f"- label `{label}` ({count} rows): {card['labels'][label]}" for label, count in counts.items()),
+        *(f"- field `{name}`: {spec.description or name}" for name, spec in card.fields.items()),
+        *(f"- label `{label}` ({count} rows): {card.labels[label]}" for label, count in counts.items()),
         "",
         "## How it was made",
         "",
         f"- base model: `{run.fact.settings['policy']['model']}` ({run.fact.base_model})",
         f"- stream `{run.fact.stream}` ({run.fact.stream_digest}), seed {run.fact.seed}, run `{run.run_id}`",
-        f"- real data it learnt from: {len(card['seeds'])} seeds, and nothing else",
+        f"- real data it learnt from: {len(card.seeds)} seeds, and nothing else",
         f"- event that delivered it: hash `{dataset.head}`; `synlearner replay --verify` proves it from the log",
         "",
         "## What became of every sample",

@@ -75,9 +75,8 @@ def _strategy(
 def _case(task: TaskState) -> ExperienceItem:
     share = task.accepted / task.requested if task.requested else 0.0
     reasons = Counter(dict(task.rejected)).most_common(1)
-    lines = [
-        f"Of {task.requested} samples for {task.card.name}, {share:.0%} were accepted and {len(task.delivered or ())} delivered."
-    ]
+    # Not how many were delivered: that depends on the reporting data.
+    lines = [f"Of {task.requested} samples for {task.card.name}, {share:.0%} were accepted."]
     if reasons:
         lines.append(f"Most others failed on {reasons[0][0]} ({reasons[0][1]}).")
     checks = [s for s in task.students if s.split == "seeds" and s.family == "embedding"]

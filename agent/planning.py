@@ -114,9 +114,7 @@ def _prompt(
     exemplars = _exemplars(card, label, rng)
     rows = [card.seeds[i] for i in exemplars]
     attributes, notes = _attributes(task, label, strategy, rows, rng)
-    contrasts = [
-        rng.choice([r for r in card.seeds if r.get("label") == other]) for other in card.labels if other != label
-    ]
+    contrasts = [_contrast(card, other, rng) for other in card.labels if other != label]
     prompt = write(strategy, Ask(card, label, rows, contrasts, notes))
     experience = sorted({item for part in parts_of(strategy.id) for item in vouchers.get(part, ())})
     return PlannedPrompt(
@@ -135,16 +133,28 @@ def _prompt(
 
 
 def _exemplars(card: Card, label: str, rng: random.Random) -> list[int]:
+    """Return seeds of the label, as many as fit; if none does, the shortest."""
     mine = [i for i, row in enumerate(card.seeds) if not label or row["label"] == label]
     rng.shuffle(mine)
+    lengths = {i: _words(card, card.seeds[i]) for i in mine}
     chosen: list[int] = []
-    words = 0
+    left = EXEMPLAR_WORDS
     for i in mine:
-        words += len(write_sample(card, card.seeds[i]).split())
-        if chosen and (words > EXEMPLAR_WORDS or len(chosen) == EXEMPLARS):
-            break
-        chosen.append(i)
-    return chosen
+        if lengths[i] <= left and len(chosen) < EXEMPLARS:
+            chosen.append(i)
+            left -= lengths[i]
+    return chosen or [min(mine, key=lambda i: lengths[i])]
+
+
+def _contrast(card: Card, label: str, rng: random.Random) -> Row:
+    """Return a seed of the label: any that leaves room for those of the other labels, else the shortest."""
+    mine = [row for row in card.seeds if row["label"] == label]
+    short = [row for row in mine if _words(card, row) * len(card.labels) <= 2 * EXEMPLAR_WORDS]
+    return rng.choice(short) if short else min(mine, key=lambda row: _words(card, row))
+
+
+def _words(card: Card, row: Row) -> int:
+    return len(write_sample(card, row).split())
 
 
 def _attributes(

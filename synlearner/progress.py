@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
-from synlearner.agent.config import Settings
 from synlearner.agent.decide import Action
 from synlearner.agent.state import RunState
 from synlearner.agent.watcher import Silent, Watcher
+from synlearner.clock import Clock, work
 from synlearner.events.types import (
     DatasetDelivered,
     Event,
@@ -54,44 +54,6 @@ def watching(*, quiet: bool) -> Iterator[Watcher]:
             live.stop()
     else:
         yield LineWatcher(sys.stderr)
-
-
-class Clock:
-    """Elapsed time and an estimate of what is left, from the work done in this process.
-
-    Work is counted in rounds; a task's students and references count as two more.
-    """
-
-    def __init__(self) -> None:
-        self._begun = time.monotonic()
-        self._first: float | None = None
-
-    def elapsed(self) -> float:
-        """Return seconds since the start."""
-        return time.monotonic() - self._begun
-
-    def left(self, state: RunState) -> float | None:
-        """Return the seconds that are left, or None while there is nothing to judge by."""
-        done, whole = work(state)
-        if self._first is None:
-            self._first = done
-        gained = done - self._first
-        return None if gained < 1 else self.elapsed() / gained * max(whole - done, 0.0)
-
-
-def work(state: RunState) -> tuple[float, float]:
-    """Return (done, whole) of the run in rounds; filling rounds are guessed as two a task."""
-    if state.started is None:
-        return 0.0, 1.0
-    settings = Settings.model_validate(state.settings)
-    a_task = settings.loop.rounds + 2.0 + 2.0
-    done = len(state.done) * a_task
-    if state.task:
-        now = state.task
-        rounds = now.learn_rounds + min(now.fill_rounds, 2.0) + min(now.reference_rounds, 1.0)
-        within = (bool(now.round.samples) + bool(now.round.set_seq)) / 3 if now.round.plan else 0.0
-        done += max(0.0, rounds - 1 + within)
-    return done, len(state.started.tasks) * a_task
 
 
 def headline(event: Event) -> str:
@@ -208,12 +170,12 @@ class LiveWatcher:
     def begins(self, state: RunState, action: Action) -> None:
         """Show what is being done."""
         self._state, self._doing, self._since = state, DOING[type(action).__name__], time.monotonic()
-        self._show(self._doing, 0.0)
+        self._show(self._doing)
 
     def goes_on(self, done: int, of: int, tokens: int) -> None:
         """Show how far it is."""
         speed = f", {tokens / max(time.monotonic() - self._since, 1e-3):.0f} tokens/s" if tokens else ""
-        self._show(f"{self._doing} {done}/{of}{speed}", done / of if of else 0.0)
+        self._show(f"{self._doing} {done}/{of}{speed}")
 
     def ends(self, state: RunState, action: Action, events: Sequence[Event]) -> None:
         """Print what the action came to above the bar."""
@@ -228,7 +190,7 @@ class LiveWatcher:
         """Take the bar away."""
         self._bar.stop()
 
-    def _show(self, what: str, within: float) -> None:
+    def _show(self, what: str) -> None:
         state = self._state
         if state is None:
             return
@@ -238,6 +200,4 @@ class LiveWatcher:
         where = ""
         if state.task and state.started:
             where = f"{state.task.card.name} ({state.task.index + 1}/{len(state.started.tasks)}) round {state.task.round.number}"
-        self._bar.update(
-            self._row, completed=min((done + within / 3) / whole, 1.0), where=where, what=what, times=times
-        )
+        self._bar.update(self._row, completed=done / whole, where=where, what=what, times=times)

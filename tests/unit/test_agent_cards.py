@@ -10,6 +10,7 @@ from pieces import KINDS, PAIR, STORY
 from worlds import card, rows, write_stream
 
 from synlearner.agent.cards import Card, load_stream, make_task
+from synlearner.agent.reading import read_yaml
 from synlearner.errors import ConfigError, SynLearnerError
 
 GOOD = json.dumps({"text": "my cat sat down", "label": "pets"})
@@ -207,6 +208,12 @@ def test_a_missing_stream_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 def test_a_stream_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "stream.yaml").write_bytes("stream: café".encode("latin-1"))
     assert refusal(tmp_path / "stream.yaml") == "byte 11 is not UTF-8: save the file as UTF-8"
+
+
+def test_yaml_may_merge_mappings(tmp_path: Path) -> None:
+    file = tmp_path / "merged.yaml"
+    file.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}")
+    assert read_yaml(file)["b"] == {"x": 1, "y": 3}
 
 
 @pytest.mark.parametrize("second", ["topics", "Topics"])

@@ -116,6 +116,18 @@ def test_long_examples_are_fewer() -> None:
     assert {len(p.exemplars) for p in prompts} == {1}
 
 
+def test_a_seed_that_is_too_long_is_shown_only_where_there_is_no_other() -> None:
+    """Two seeds of 300 words are above the limit: the short one is shown, and the shorter of two long ones."""
+    long = [{"text": "word " * 300, "label": "pets"}, {"text": "short one", "label": "pets"}]
+    longer = [{"text": "word " * 400, "label": "weather"}, {"text": "word " * 300, "label": "weather"}]
+    of = checked(card(seeds=[*long, *longer]))
+    for prompt in plan_learning(task_of(of), LoopSettings(prompts=12), {}, {}, 1):
+        shown = prompt.exemplars if not prompt.strategy.startswith("plain") else []
+        assert shown in ([], [1] if prompt.label == "pets" else [3])
+        if prompt.strategy.startswith("contrast"):
+            assert len(prompt.text.split()) + len(prompt.prefix.split()) < 2 * 300 + 100
+
+
 def test_examples_change_from_prompt_to_prompt() -> None:
     prompts = learning(task_of(TOPICS), part="frame:dashes")
     assert len({tuple(p.exemplars) for p in prompts}) > 3
