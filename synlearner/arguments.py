@@ -96,6 +96,10 @@ def _add_runs(verbs: _Verbs) -> None:
     replay.add_argument("--verify", action="store_true", help="perform every action again and compare")
     replay.add_argument("--regenerate", action="store_true", help="with --verify: sample again too")
     replay.add_argument("--until", type=int, metavar="SEQ", help="only up to this event")
+    text = "write one self-contained HTML page about a home"
+    report = verbs.add("report", history.report, text, "--out report.html")
+    report.add_argument("--out", required=True, metavar="FILE.html")
+    report.add_argument("--samples", type=int, metavar="N", help="most samples of each task to show (default: 1000)")
     text = "start a home that shares history up to an event"
     fork = verbs.add("fork", history.fork, text, "--at 120 --into new-home --set loop.rounds=8")
     fork.add_argument("--at", type=int, required=True, metavar="SEQ", help="the last event that is shared")

@@ -160,3 +160,15 @@ def fork(args: Namespace) -> Result:
     head = fork_home(Path(args.home), args.at, Path(args.into), args.settings)
     data = {"home": args.into, "events": head.seq, "digest": head.hash}
     return Result(data, f"{args.into} shares {args.at} events with {args.home}; digest {head.hash}")
+
+
+def report(args: Namespace) -> Result:
+    """Write a page about the home."""
+    from synlearner.events import Home  # noqa: PLC0415
+    from synlearner.report import write_report  # noqa: PLC0415
+    from synlearner.report.page import SAMPLES  # noqa: PLC0415
+
+    with Home.open(args.home) as home:
+        samples = SAMPLES if args.samples is None else args.samples
+        made = write_report(home.log, Path(args.out), samples=samples)
+    return Result(made, f"{made['tasks']} tasks in {made['file']}")
