@@ -12,6 +12,14 @@ NOT_YAML = (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError
 """What PyYAML raises: the last four for `2024-13-45`, `!!bool x`, `!!timestamp x` and deep nesting."""
 
 
+Frame = Literal[
+    "plain", "numbered", "dashes", "headed", "definition", "contrast", "shown", "quotes", "rewrite", "scenario",
+    "attrprompt",
+]  # fmt: skip
+AttributePlan = Literal["none", "keyword", "length", "persona", "topic", "card"]
+DecodingName = Literal["calm", "open", "bold", "paper"]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -29,6 +37,10 @@ class PolicySettings(_Part):
     alpha: Annotated[int, Field(ge=1)] = 16
     threads: Annotated[int, Field(ge=1, le=1024)] = 2
     """CPU threads. Fixed, because results are bit-identical only for the same number."""
+    micro_batch: Annotated[int, Field(ge=1)] = 512
+    """Most tokens that a learning step reads at once, prompt included: about 1.5 MB of memory each at 135M weights."""
+    checkpointing: bool = False
+    """Compute activations again instead of keeping them: a third more time, a fraction of the memory, equal bits."""
 
 
 class LoopSettings(_Part):
@@ -50,18 +62,73 @@ class LoopSettings(_Part):
     """A student is trained on what is accepted after every so many rounds; 0 never."""
 
 
+class DaiSettings(_Part):
+    """Diversity-aware initialisation: which ways to ask there are to choose from (`synlearner.agent.strategies`)."""
+
+    frames: Annotated[tuple[Frame, ...], Field(min_length=1)] = (
+        "plain", "numbered", "dashes", "headed", "definition", "contrast", "shown", "quotes", "rewrite",
+    )  # fmt: skip
+    attributes: Annotated[tuple[AttributePlan, ...], Field(min_length=1)] = (
+        "none", "keyword", "length", "persona", "card",
+    )  # fmt: skip
+    decodings: Annotated[tuple[DecodingName, ...], Field(min_length=1)] = ("calm", "open", "bold")
+    exemplars: Annotated[int, Field(ge=1, le=16)] = 4
+    """Most seeds of the label that a prompt shows."""
+    coverage: bool = True
+    """Draw attribute values so that pairs of them are covered; false draws them independently."""
+    proposals: Annotated[int, Field(ge=0, le=32)] = 0
+    """Topics that the policy and the memory propose for each label of a card without attributes; 0 asks for none."""
+    relevance: Annotated[float, Field(ge=-1, le=1)] = 0.5
+    """A topic is as near to its label's seeds as this share of what they are to each other, or it is refused."""
+
+
+class StreamSettings(_Part):
+    """What goes along from task to task."""
+
+    adapter: Literal["carry", "task", "merge", "none"] = "carry"
+    """The weights go on; begin anew with each task; begin with the mean of all tasks' adapters; or never move."""
+    replay: Annotated[int, Field(ge=0, le=256)] = 0
+    """Accepted samples of earlier tasks that each fine-tuning step (EFT) learns from again."""
+
+
+class ConstraintSettings(_Part):
+    """Floors under diversity and fidelity, held by multipliers (`synlearner.agent.constraints`)."""
+
+    diversity: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """Least Vendi score of accepted samples, as a share of the untrained policy's at equal n; 0 sets no floor."""
+    fidelity: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """Least label fidelity of all samples, as a share of the untrained policy's; 0 sets no floor."""
+    rate: Annotated[float, Field(ge=0, le=100)] = 4.0
+    """How much a multiplier rises for a floor that is missed by all of it."""
+    most: Annotated[float, Field(ge=0, le=100)] = 4.0
+    """No multiplier is larger."""
+    heat: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share by which temperature rises for a unit of the diversity multiplier, and falls for one of fidelity's."""
+    reference: Annotated[int, Field(ge=0, le=1024)] = 24
+    """Samples of the untrained policy to measure the floors with, where a card has no test data."""
+
+
 class LearningSettings(_Part):
     """How the policy moves."""
 
     grpo_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
     eft_rate: Annotated[float, Field(gt=0, le=1)] = 3e-4
     eft_epochs: Annotated[int, Field(ge=1, le=20)] = 2
+    loss: Literal["grpo", "dr_grpo", "dapo", "bnpo", "gspo", "cispo"] = "dapo"
+    """See the table in `synlearner.policies.losses`."""
     clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """`gspo` wants about 3e-4."""
     clip_high: Annotated[float, Field(gt=0)] = 0.28
+    """`gspo` wants about 4e-4, `cispo` about 4."""
+    advantage_floor: Annotated[float, Field(gt=0)] | None = None
+    """Divide advantages by the group's standard deviation, but by no less than this; null only centres them."""
     kl: Annotated[float, Field(ge=0)] = 0.02
     """Weight of KL to the reference policy; 0 saves a forward pass."""
     kl_to: Literal["task", "base"] = "task"
     """The policy at the start of the task, or the untrained one."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    kl_ratio: bool = False
+    """Multiply the estimate by the importance ratio: its gradient is then that of KL(policy || reference)."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
 
 
@@ -103,6 +170,9 @@ class Settings(_Part):
 
     policy: PolicySettings = PolicySettings()
     loop: LoopSettings = LoopSettings()
+    dai: DaiSettings = DaiSettings()
+    stream: StreamSettings = StreamSettings()
+    constraints: ConstraintSettings = ConstraintSettings()
     learning: LearningSettings = LearningSettings()
     reward: RewardSettings = RewardSettings()
     memory: MemorySettings = MemorySettings()

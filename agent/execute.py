@@ -20,7 +20,7 @@ from synlearner.agent.planning import plan_filling, plan_learning, plan_referenc
 from synlearner.agent.policy import Policy
 from synlearner.agent.scoring import read_reference, score_round
 from synlearner.agent.state import RunState, TaskState, prompt_outcomes
-from synlearner.agent.training import fingerprint, train
+from synlearner.agent.training import train
 from synlearner.agent.vectors import Vectors
 from synlearner.agent.watcher import Watcher
 from synlearner.errors import ConfigError
@@ -223,7 +223,7 @@ class Executor:
 
     def _Learn(self, state: RunState, action: decide.Learn) -> Drafts:  # noqa: N802
         task, settings = _task(state), Settings.model_validate(state.settings)
-        fact = train(
+        fact, observed = train(
             state,
             task,
             action.algorithm,
@@ -233,7 +233,7 @@ class Executor:
             seed=_seed(state, task, task.round.number, "learn"),
             progress=lambda done, of: self._watcher.goes_on(done, of, 0),
         )
-        return [(fact, (task.round.set_seq,), {} if fact.skipped else {"fingerprint": fingerprint()})]
+        return [(fact, (task.round.set_seq,), observed)]
 
     def _Check(self, state: RunState, _: decide.Check) -> Drafts:  # noqa: N802
         return [(fact, (_task(state).round.set_seq,), {}) for fact in check(state, self._vectors)]

@@ -1,15 +1,17 @@
 """From a scored round to a learning step: whom to learn from, with which advantages. `policies` does the step."""
 
 import platform
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from synlearner.agent.config import LearningSettings
+from synlearner.agent.config import LearningSettings, PolicySettings
 from synlearner.agent.policy import Policy
 from synlearner.agent.state import RunState, TaskState
 from synlearner.events.blobs import BlobStore
 from synlearner.events.chance import derive_seed
 from synlearner.events.types import PlannedPrompt, PolicyUpdated
+from synlearner.policies.advantages import group_advantages
 
 if TYPE_CHECKING:
     from synlearner.policies.learner import StepSettings
@@ -20,30 +22,43 @@ Group = tuple[PlannedPrompt, list[tuple[int, float]]]
 NOTHING = {"eft": "no sample was accepted", "grpo": "no group had samples of different worth"}
 
 
-def groups_to_learn_from(task: TaskState, algorithm: Literal["eft", "grpo"]) -> list[Group]:
-    """Return the round's groups: for `eft` their accepted samples, for `grpo` all, with centred totals as advantages.
+def groups_to_learn_from(
+    task: TaskState, algorithm: Literal["eft", "grpo"], floor: float | None = None
+) -> tuple[list[Group], dict[str, int]]:
+    """Return the round's groups, and of those that teach nothing how many there are, by reason.
 
-    Groups whose totals are all equal teach nothing and are left out, as are samples that the engine failed to write.
+    For `eft` a group has its accepted samples, for `grpo` all, with advantages from their totals. Samples that the
+    engine failed to write are left out.
     """
     now = task.round
     if now.plan is None:
-        return []
+        return [], {}
     members: list[list[tuple[int, float, bool]]] = [[] for _ in now.plan.prompts]
     for (seq, sample), score in zip(now.samples, now.scores, strict=True):
         if sample.finish != "error" and sample.token_ids:
             members[sample.prompt].append((seq, score.total, score.accepted))
     groups: list[Group] = []
+    left_out: Counter[str] = Counter()
     for prompt, group in zip(now.plan.prompts, members, strict=True):
-        if algorithm == "eft":
-            chosen = [(seq, 1.0) for seq, _, accepted in group if accepted]
-        elif len({total for _, total, _ in group}) > 1:
-            mean = sum(total for _, total, _ in group) / len(group)
-            chosen = [(seq, round(total - mean, 6)) for seq, total, _ in group]
-        else:
-            chosen = []
+        chosen, reason = _eft(group) if algorithm == "eft" else _grpo(group, floor)
         if chosen:
             groups.append((prompt, chosen))
-    return groups
+        else:
+            left_out[reason] += 1
+    return groups, dict(sorted(left_out.items()))
+
+
+def _eft(group: list[tuple[int, float, bool]]) -> tuple[list[tuple[int, float]], str]:
+    return [(seq, 1.0) for seq, _, accepted in group if accepted], "no sample was accepted"
+
+
+def _grpo(group: list[tuple[int, float, bool]], floor: float | None) -> tuple[list[tuple[int, float]], str]:
+    if len(group) < 2:
+        return [], "fewer than two samples to compare"
+    advantages = group_advantages([total for _, total, _ in group], floor=floor)
+    if not any(advantages):
+        return [], "all samples are worth the same"
+    return [(seq, value) for (seq, _, _), value in zip(group, advantages, strict=True)], ""
 
 
 def train(
@@ -56,12 +71,16 @@ def train(
     *,
     seed: int,
     progress: Callable[[int, int], None],
-) -> PolicyUpdated:
-    """Do the round's learning step and return the fact of it, or of why there was none."""
-    groups = groups_to_learn_from(task, algorithm)
+) -> tuple[PolicyUpdated, dict[str, Any]]:
+    """Do the round's learning step; return the fact of it, or of why there was none, and what else was observed.
+
+    Observed are groups that taught nothing (`left_out`), the `gap` between sampler and trainer, and the fingerprint.
+    """
+    groups, left_out = groups_to_learn_from(task, algorithm, learning.advantage_floor)
     skipped = "" if groups else NOTHING[algorithm]
     if policy.model is None:
         skipped = f"the {policy.engine.name} engine has no weights to train"
+    observed: dict[str, Any] = {"left_out": left_out} if left_out else {}
     figures: dict[str, Any] = {
         "adapter": state.adapter,
         "optimizer": state.optimizer,
@@ -71,9 +90,10 @@ def train(
     }
     if not skipped:
         reference = task.start_adapter if learning.kl_to == "task" else ""
-        settings = _step_settings(algorithm, learning, seed)
-        figures = _step(state, task, groups, settings, reference, policy, blobs, progress)
-    return PolicyUpdated(
+        settings = _step_settings(algorithm, learning, PolicySettings.model_validate(state.settings["policy"]), seed)
+        figures, gap = _step(state, task, groups, settings, reference, policy, blobs, progress)
+        observed |= {"gap": gap, "fingerprint": fingerprint()}
+    fact = PolicyUpdated(
         round=task.round.number,
         algorithm=algorithm,
         parent=state.adapter,
@@ -82,6 +102,7 @@ def train(
         skipped=skipped,
         **figures,
     )
+    return fact, observed
 
 
 def _step(
@@ -93,7 +114,7 @@ def _step(
     policy: Policy,
     blobs: BlobStore,
     progress: Callable[[int, int], None],
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], float]:
     from synlearner.policies.learner import Trained, TrainedGroup, learn  # noqa: PLC0415 - loads torch
 
     assert policy.model is not None  # noqa: S101 - the caller has looked
@@ -117,29 +138,38 @@ def _step(
         reference=blobs.get(reference) if reference else None,
         progress=progress,
     )
-    return {
+    figures = {
         "adapter": blobs.put(learned.adapter),
         "optimizer": blobs.put(learned.optimizer),
         "loss": round(learned.loss, 9),
         "kl": round(learned.kl, 9),
         "grad_norm": round(learned.grad_norm, 9),
     }
+    return figures, round(learned.gap, 9)
 
 
-def _step_settings(algorithm: str, learning: LearningSettings, seed: int) -> "StepSettings":
+def _step_settings(algorithm: str, learning: LearningSettings, policy: PolicySettings, seed: int) -> "StepSettings":
     from synlearner.policies.learner import StepSettings  # noqa: PLC0415 - loads torch
+    from synlearner.policies.losses import Objective  # noqa: PLC0415 - loads torch
 
     eft = algorithm == "eft"
     return StepSettings(
         algorithm=algorithm,
         learning_rate=learning.eft_rate if eft else learning.grpo_rate,
-        clip_low=learning.clip_low,
-        clip_high=learning.clip_high,
-        kl=0.0 if eft else learning.kl,
+        objective=Objective(
+            loss=learning.loss,
+            clip_low=learning.clip_low,
+            clip_high=learning.clip_high,
+            kl=learning.kl,
+            kl_estimator=learning.kl_estimator,
+            kl_ratio=learning.kl_ratio,
+        ),
         max_grad_norm=learning.max_grad_norm,
         epochs=learning.eft_epochs if eft else 1,
         groups_per_step=4 if eft else 0,
         seed=derive_seed(seed, "order"),
+        micro_batch=policy.micro_batch,
+        checkpointing=policy.checkpointing,
     )
 
 

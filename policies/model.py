@@ -5,7 +5,10 @@ untrained policy (LoRA off). LoRA: Hu et al. 2021, arXiv:2106.09685, by way of p
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +18,7 @@ import transformers
 from peft import LoraConfig, get_peft_model
 from safetensors import SafetensorError
 from torch import Tensor
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from synlearner.errors import EngineError, ModelError
 from synlearner.policies.fetch import find
@@ -127,6 +131,30 @@ class PolicyModel:
         layers = self.network.base_model
         (layers.enable_adapter_layers if on else layers.disable_adapter_layers)()
 
+    @contextmanager
+    def checkpointing(self, *, on: bool) -> Iterator[None]:
+        """Keep only the inputs of the layers for the backward pass, if *on*; the model stays in `eval` mode.
+
+        Raises:
+            EngineError: If the model's layers cannot do that.
+        """
+        layers = [module for module in self.network.modules() if isinstance(module, GradientCheckpointingLayer)]
+        if not on:
+            layers = []
+        elif not layers:
+            raise EngineError("this model's layers cannot be checkpointed: use policy.checkpointing=false")
+        else:
+            self.network.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+        for layer in layers:
+            layer.training = True  # of the layer itself, not of what is in it: transformers looks there
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.training = False
+            if on:
+                self.network.get_base_model().gradient_checkpointing_disable()
+
     # ---- tokens and logits -----------------------------------------------------------------------------------
 
     @property
@@ -164,6 +192,30 @@ class PolicyModel:
                 f"prompt and answer need {tokens} tokens but the model reads {limit}: "
                 "shorten the card's description and seeds, or take a model with a longer context",
             )
+
+    def hidden(self, ids_B_L: Tensor, mask: Tensor | None, position_B_L: Tensor) -> Tensor:
+        """Return the hidden states that the output embedding reads, `(B, L, D)`."""
+        base = self.network.get_base_model()
+        states: Tensor = getattr(base, base.base_model_prefix)(
+            input_ids=ids_B_L, attention_mask=mask, position_ids=position_B_L, use_cache=False
+        ).last_hidden_state
+        return states
+
+    @cached_property
+    def plain_head(self) -> torch.nn.Linear | None:
+        """The output embedding, if logits are its product with the hidden states and nothing else; tried once."""
+        head = self.network.get_output_embeddings()
+        if not isinstance(head, torch.nn.Linear) or any(p.requires_grad for p in head.parameters()):
+            return None
+        ids_1_L = torch.tensor([sorted(self.end_tokens)[:1] * 3], device=self.device)
+        positions_1_L = torch.arange(3, device=self.device)[None]
+        with torch.no_grad():
+            try:
+                found = head(self.hidden(ids_1_L, None, positions_1_L))
+            except (AttributeError, TypeError):  # built in another way than most
+                return None
+            logits = self.network(input_ids=ids_1_L, position_ids=positions_1_L, use_cache=False).logits
+        return head if torch.equal(found, logits) else None
 
     def forward(self, ids_B_T: Tensor, mask_B_S: Tensor | None, position_B_T: Tensor, cache: Any) -> Tensor:
         """Return the logits after the last token, `(B, V)`, and let *cache* grow."""

@@ -22,7 +22,6 @@ from synlearner.agent.watcher import Silent, Watcher
 from synlearner.events.home import Home
 from synlearner.events.types import (
     DatasetDelivered,
-    Decoding,
     Event,
     PolicyUpdated,
     PromptsPlanned,
@@ -31,6 +30,7 @@ from synlearner.events.types import (
 )
 from synlearner.memory import HashEmbedder
 from synlearner.policies.learner import StepSettings, Trained, TrainedGroup, learn, token_logprobs
+from synlearner.policies.logprobs import Support
 from synlearner.policies.model import PolicyModel
 from synlearner.policies.packing import pack
 
@@ -99,7 +99,7 @@ def updates(home: Path) -> list[tuple[PolicyUpdated, list[TrainedGroup]]]:
 def likelihoods(model: PolicyModel, groups: list[TrainedGroup], adapter: bytes | None) -> list[float]:
     """Return the mean log-probability of each sample's tokens under an adapter."""
     model.load_adapter(adapter)
-    plain = Decoding(temperature=1.0, min_p=0.0, max_new_tokens=1)
+    plain = Support(temperature=1.0, min_p=0.0)
     found = []
     for group in groups:
         prompt = model.prompt_tokens(group.text, group.prefix)
@@ -145,7 +145,7 @@ def test_fine_tuning_makes_accepted_samples_more_likely(learnt: tuple[Path, RunR
 def test_fine_tuning_again_begins_with_a_lower_loss(learnt: tuple[Path, RunReport], world: World) -> None:
     model = load(world.model)
     _, groups = next(found for found in updates(learnt[0]) if found[0].algorithm == "eft" and not found[0].skipped)
-    settings = StepSettings("eft", 0.01, 0.2, 0.28, 0.0, 1.0, 1, 0, 0)
+    settings = StepSettings("eft", 0.01)
     blobs: dict[str, bytes | None] = {"adapter": None, "optimizer": None}
     losses = []
     for _ in range(4):

@@ -31,7 +31,7 @@ def entry(seq: int, total: float, prompt: int = 0, **changes: Any) -> tuple[Samp
 
 
 def chosen(of: TaskState, algorithm: Any) -> list[list[tuple[int, float]]]:
-    return [samples for _, samples in groups_to_learn_from(of, algorithm)]
+    return [samples for _, samples in groups_to_learn_from(of, algorithm)[0]]
 
 
 def test_rewards_are_centred_within_their_group() -> None:
@@ -49,10 +49,11 @@ def test_rejected_and_gated_samples_teach_by_their_totals() -> None:
 def test_a_group_of_equal_totals_teaches_nothing() -> None:
     """4.3: it would only dilute the others."""
     of = task([entry(10, 0.5), entry(11, 0.5)], [entry(12, 0.0, 1), entry(13, 1.0, 1)])
-    found = groups_to_learn_from(of, "grpo")
+    found, left_out = groups_to_learn_from(of, "grpo")
     plan = of.round.plan
     assert plan is not None
     assert [(prompt, [seq for seq, _ in samples]) for prompt, samples in found] == [(plan.prompts[1], [12, 13])]
+    assert left_out == {"all samples are worth the same": 1}
 
 
 def test_fine_tuning_learns_from_accepted_samples_alone_and_from_all_alike() -> None:
@@ -71,7 +72,20 @@ def test_what_the_engine_failed_to_write_is_left_out(algorithm: str) -> None:
 
 
 def test_without_a_plan_there_is_nothing_to_learn_from() -> None:
-    assert groups_to_learn_from(task_of(TOPICS), "grpo") == []
+    assert groups_to_learn_from(task_of(TOPICS), "grpo") == ([], {})
+
+
+def test_a_group_of_one_is_left_out_and_said_to_be() -> None:
+    of = task([entry(10, 0.5), entry(11, 0.7, finish="error")], [entry(12, 0.0, 1), entry(13, 1.0, 1)])
+    assert groups_to_learn_from(of, "grpo")[1] == {"fewer than two samples to compare": 1}
+    none = task([entry(10, 0.5, reason="fidelity")], [entry(12, 0.0, 1)])
+    assert groups_to_learn_from(none, "eft")[1] == {"no sample was accepted": 1}
+
+
+def test_advantages_are_divided_if_a_floor_is_set() -> None:
+    """Hand-worked: totals 0, 2, 4 have a deviation of 2."""
+    of = task([entry(10, 0.0), entry(11, 2.0), entry(12, 4.0)])
+    assert groups_to_learn_from(of, "grpo", 0.1)[0][0][1] == [(10, -1.0), (11, 0.0), (12, 1.0)]
 
 
 # ---- steps that are not taken --------------------------------------------------------------------------------
@@ -85,7 +99,9 @@ def step(of: TaskState, algorithm: Any, model: Any) -> Any:
     policy = Policy(lambda: (ScriptedEngine(lambda *_: ""), model))
     state = RunState(adapter="a" * 64, optimizer="b" * 64, task=of)
     blobs: Any = None
-    return train(state, of, algorithm, LearningSettings(), policy, blobs, seed=1, progress=lambda *_: None)
+    fact, observed = train(state, of, algorithm, LearningSettings(), policy, blobs, seed=1, progress=lambda *_: None)
+    assert observed.get("left_out"), "every group that taught nothing is counted"
+    return fact
 
 
 @pytest.mark.parametrize(
