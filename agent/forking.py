@@ -1,17 +1,21 @@
 """A new home that shares history up to an event, and goes on with other settings."""
 
 from pathlib import Path
+from typing import Any
 
 from synlearner.agent.config import differences, parse_settings
 from synlearner.agent.loop import fold_run
+from synlearner.agent.state import RunState
 from synlearner.errors import ConfigError
 from synlearner.events.fork import fork
 from synlearner.events.home import Home
 from synlearner.events.types import Head
 
 
-def fork_home(source: Path, at: int, into: Path, assignments: list[str]) -> Head:
+def fork_home(source: Path, at: int, into: Path, assignments: list[str], *, copy: bool = False) -> Head:
     """Fork *source* after event *at* into the new home *into*; *assignments* change the run that is under way there.
+
+    With *copy* the new home holds all events and blobs itself, else it reads them in *source*.
 
     Raises:
         ConfigError: If *at* is no event, *into* is taken, an assignment is wrong, or there is no run for it to change.
@@ -20,16 +24,17 @@ def fork_home(source: Path, at: int, into: Path, assignments: list[str]) -> Head
         head = home.log.head()
         if not 1 <= at <= head.seq:
             raise ConfigError(f"--at {at} is no event of '{source}': its log holds 1 to {head.seq}")
-        state = fold_run(home.log, until=at)
-    changes = {}
-    if assignments:
-        if state.finished:
-            raise ConfigError(
-                f"after event {at} no run is under way that --set could change: pass it to `synlearner run`"
-            )
-        settings = parse_settings(assignments, base=state.settings).model_dump(mode="json")
-        changes = {key: new for key, (_, new) in differences(dict(state.settings), settings).items()}
-        fixed = [key for key in changes if key.startswith("policy.") and key != "policy.threads"]
-        if fixed:
-            raise ConfigError(f"--set {fixed[0]} cannot change within a run, its weights depend on it: start a new run")
-    return fork(source, at, into, changes)
+        changes = _changes(fold_run(home.log, until=at), at, assignments) if assignments else {}
+    return fork(source, at, into, changes, copy=copy)
+
+
+def _changes(state: RunState, at: int, assignments: list[str]) -> dict[str, Any]:
+    """Return the settings that the assignments change, and their new values."""
+    if state.finished:
+        raise ConfigError(f"after event {at} no run is under way that --set could change: pass it to `synlearner run`")
+    settings = parse_settings(assignments, base=state.settings).model_dump(mode="json")
+    changes = {key: new for key, (_, new) in differences(dict(state.settings), settings).items()}
+    fixed = [key for key in changes if key.startswith("policy.") and key != "policy.threads"]
+    if fixed:
+        raise ConfigError(f"--set {fixed[0]} cannot change within a run, its weights depend on it: start a new run")
+    return changes

@@ -57,6 +57,10 @@ class BlobStore:
         """Return whether there is such a blob; its bytes are not looked at."""
         return self.path(digest).is_file()
 
+    def holder(self, digest: str) -> "BlobStore":
+        """Return the store that has the blob: this one."""
+        return self
+
     def path(self, digest: str) -> Path:
         """Return where a blob is or would be."""
         # A digest may come from a stranger's log: nothing else may become a path.
@@ -76,7 +80,7 @@ class BlobStore:
         path = self.path(digest)
         try:
             self._make_room(path)
-            path.hardlink_to(source.path(digest))
+            path.hardlink_to(source.holder(digest).path(digest))
             sync_folder(path.parent)
         except OSError:  # another disk, a file system without links, or it is here already
             self.put(data)

@@ -1,31 +1,42 @@
-"""A new home that shares a history up to an event, and goes on by itself."""
+"""A new home that shares a history up to an event, and goes on by itself.
+
+It reads what it shares in its parent and proves it (`synlearner.events.lineage`), so a fork costs the same at any event
+of any history; or, as a copy, it stands by itself.
+"""
 
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from synlearner.errors import ConfigError
+from synlearner.events.anchor import Anchor
 from synlearner.events.blobs import references
 from synlearner.events.chance import event_id
 from synlearner.events.codec import encode_json
 from synlearner.events.files import cannot_write, sync_folder
-from synlearner.events.home import Home
+from synlearner.events.forked import ForkedLog
+from synlearner.events.home import ANCHOR, BLOBS, DERIVED, LOG, Home
+from synlearner.events.lineage import note_child, write_parent
 from synlearner.events.log import read_with_rows
 from synlearner.events.rows import Row
+from synlearner.events.sqlite import SqliteLog
 from synlearner.events.types import Draft, Head, HistoryForked
 
 
-def fork(source: Path, at: int, into: Path, changes: dict[str, Any]) -> Head:
+def fork(source: Path, at: int, into: Path, changes: dict[str, Any], *, copy: bool = False) -> Head:
     """Make the home *into* out of the events 1 to *at* of *source* and one `history_forked`; return its head.
 
-    The events keep their hashes. Blobs that they name are shared where the disk can do that. The new home appears
-    whole or not at all.
+    The events keep their hashes. Nothing is copied: the new home reads them, and the blobs that they name, in *source*.
+    With *copy* it holds all of it itself, checked, and blobs are shared where the disk can do that. Equal forks of an
+    event have equal heads, copied or not. The new home appears whole or not at all.
 
     Raises:
         ConfigError: If *at* is not in the history, *into* holds something, or *changes* are not JSON.
-        NotTrusted: If an event up to *at* or a blob that it names is not what was written.
+        LogError: If *into* cannot be written, or *source* cannot note its fork.
+        NotTrusted: If the event *at* is not what was written; with *copy*, any up to it, or a blob that they name.
 
     """
     source, into = Path(source), Path(into)
@@ -35,20 +46,14 @@ def fork(source: Path, at: int, into: Path, changes: dict[str, Any]) -> Head:
         if not 1 <= at <= end:
             raise ConfigError(f"cannot fork at {at}: '{source}' holds the events 1 to {end}")
         _check_free(into)
-        workplace = into.absolute().with_name(f".{into.absolute().name}.fork-{os.getpid()}")
-        try:
-            into.absolute().parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(workplace, ignore_errors=True)
-            head = _build(parent, at, workplace, changes, name)
-            if into.exists():
-                into.rmdir()
-            workplace.rename(into)
-            sync_folder(into.absolute().parent)
-        except OSError as error:
-            raise cannot_write(into, error) from error
-        finally:
-            shutil.rmtree(workplace, ignore_errors=True)
-    return head
+        build = _build_copy if copy else _build_link
+        with _appearing(into) as workplace:
+            return build(parent, at, workplace, into, _forked(parent.log.get(at).hash, at, changes, name))
+
+
+def _forked(hash_: str, at: int, changes: dict[str, Any], name: str) -> Draft:
+    fact = HistoryForked(parent_seq=at, parent_hash=hash_, changes=changes)
+    return Draft(fact=fact, id=event_id(hash_, "fork", name), causes=(at,))
 
 
 def _check_free(into: Path) -> None:
@@ -56,14 +61,55 @@ def _check_free(into: Path) -> None:
         raise ConfigError(f"'{into}' is not empty: a fork is a new home; pass a folder that does not exist")
 
 
-def _build(parent: Home, at: int, workplace: Path, changes: dict[str, Any], name: str) -> Head:
+@contextmanager
+def _appearing(into: Path) -> Iterator[Path]:
+    """Give a folder to build in, beside *into*, that takes its place when all went well, and else is removed."""
+    workplace = into.absolute().with_name(f".{into.absolute().name}.fork-{os.getpid()}")
+    try:
+        into.absolute().parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(workplace, ignore_errors=True)
+        yield workplace
+        if into.exists():
+            into.rmdir()
+        workplace.rename(into)
+        sync_folder(into.absolute().parent)
+    except OSError as error:
+        raise cannot_write(into, error) from error
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _build_link(parent: Home, at: int, workplace: Path, into: Path, draft: Draft) -> Head:
+    # Of a fork's fork: the home that itself holds the event, so that no home in between is needed.
+    shared = parent.log.shared if isinstance(parent.log, ForkedLog) else ()
+    holder = next((part.home for part in shared if part.base.seq < at <= part.end.seq), parent.path)
+    end = Head(at, parent.log.get(at).hash)
+    for folder in (workplace, workplace / BLOBS, workplace / DERIVED):
+        folder.mkdir()
+    write_parent(workplace, holder, end)
+    log = SqliteLog(workplace / LOG, anchor=Anchor(workplace / ANCHOR), write=True, base=end)
+    try:
+        (event,) = log.append([draft], expected_seq=at)
+    finally:
+        log.close()
+    sync_folder(workplace)
+    _note(holder, into, at)
+    return Head(event.seq, event.hash)
+
+
+def _note(holder: Path, into: Path, at: int) -> None:
+    try:
+        note_child(holder, into, at)
+    except OSError as error:
+        raise ConfigError(
+            f"'{holder}' cannot note that '{into}' begins in it ({error.strerror}), and without the note its blobs "
+            "could be removed: let it be written to, or fork with --copy"
+        ) from error
+
+
+def _build_copy(parent: Home, at: int, workplace: Path, into: Path, draft: Draft) -> Head:  # noqa: ARG001
     with Home.open(workplace, create=True) as child:
-        shared = child.log.adopt(_shared(parent, child, at))
-        draft = Draft(
-            fact=HistoryForked(parent_seq=at, parent_hash=shared.hash, changes=changes),
-            id=event_id(shared.hash, "fork", name),
-            causes=(at,),
-        )
+        child.log.adopt(_shared(parent, child, at))
         (event,) = child.log.append([draft], expected_seq=at)
     return Head(event.seq, event.hash)
 

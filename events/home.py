@@ -5,9 +5,13 @@ HOME/
   log.anchor     seq and hash of the last acknowledged event, outside the database
   blobs/         what is too large for an event, by digest
   derived/       what can be made again from the above: delete it and lose nothing
+  parent.json    of a fork: the home that its history begins in, and up to where (`synlearner.events.lineage`)
+  forks/         which forks begin here
   .writer        locked by the process that writes
 """
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,8 +20,11 @@ from synlearner.errors import ConfigError, CorruptLog, LogError
 from synlearner.events.anchor import Anchor
 from synlearner.events.blobs import BlobStore
 from synlearner.events.files import cannot_write, sync_folder
+from synlearner.events.forked import ForkedLog, InheritedBlobs
+from synlearner.events.lineage import Shared, note_child, open_shared
 from synlearner.events.lock import WriterLock
 from synlearner.events.sqlite import SqliteLog
+from synlearner.events.types import EMPTY, Head
 
 LOG = "log.sqlite"
 ANCHOR = "log.anchor"
@@ -30,15 +37,15 @@ class Home:
     """An open home. Any number may be open for reading, one for writing; a reader never holds up the writer."""
 
     path: Path
-    log: SqliteLog
+    log: SqliteLog | ForkedLog
     blobs: BlobStore
     derived: Path
     writable: bool
 
-    def __init__(self, path: Path, log: SqliteLog, lock: WriterLock | None) -> None:
+    def __init__(self, path: Path, log: SqliteLog | ForkedLog, lock: WriterLock | None) -> None:
         self.path = path
         self.log = log
-        self.blobs = BlobStore(path / BLOBS)
+        self.blobs = blobs_of(path, log.shared if isinstance(log, ForkedLog) else ())
         self.derived = path / DERIVED
         self.writable = lock is not None
         self._lock = lock
@@ -58,7 +65,7 @@ class Home:
         try:
             _check_place(path, create=create)
             if not (write or create):
-                return cls(path, SqliteLog(path / LOG, anchor=Anchor(path / ANCHOR), write=False), None)
+                return cls(path, _open_log(path, write=False), None)
             return cls._open_to_write(path)
         except OSError as error:
             raise LogError(f"home '{path}' cannot be opened: {error.strerror or error}") from error
@@ -76,7 +83,7 @@ class Home:
         except OSError as error:
             raise cannot_write(path, error) from error
         try:
-            log = SqliteLog(path / LOG, anchor=Anchor(path / ANCHOR), write=True)
+            log = _open_log(path, write=True)
             sync_folder(path)
             return cls(path, log, lock)
         except BaseException:
@@ -98,6 +105,35 @@ class Home:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _open_log(path: Path, *, write: bool) -> SqliteLog | ForkedLog:
+    """Open the log of a home, and of a fork also what it shares."""
+    shared = open_shared(path, open_own_log)
+    base = shared[-1].end if shared else EMPTY
+    try:
+        own = SqliteLog(path / LOG, anchor=Anchor(path / ANCHOR), write=write, base=base)
+    except BaseException:
+        for part in shared:
+            part.close()
+        raise
+    if not shared:
+        return own
+    if write:
+        with suppress(OSError):  # it was noted when the fork was made; now it may have moved
+            note_child(shared[-1].home, path, base.seq)
+    return ForkedLog(own, shared)
+
+
+def open_own_log(path: Path, base: Head) -> SqliteLog:
+    """Open, to read, what the home at *path* itself holds, unanchored; of a fork that is what comes after *base*."""
+    return SqliteLog(path / LOG, anchor=None, write=False, base=base)
+
+
+def blobs_of(path: Path, shared: Sequence[Shared]) -> BlobStore:
+    """Return the blobs of the home at *path* and of what it shares."""
+    folders = [BlobStore(part.home / BLOBS) for part in shared]
+    return InheritedBlobs(path / BLOBS, folders) if folders else BlobStore(path / BLOBS)
 
 
 def check_home(path: Path) -> None:

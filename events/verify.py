@@ -1,9 +1,11 @@
 """Is all of a home what was written? Every event, the anchor, and every blob that an event names.
 
+What a fork reads in its parents is checked like its own.
 Damage is reported and never raised, and the look goes on behind it. Memory stays bounded, but for 65 bytes or so per
 blob that is named, and for the first problems.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,8 @@ from synlearner.events.anchor import Anchor
 from synlearner.events.blobs import BlobStore, references
 from synlearner.events.checks import explain, fault, missing, recompute
 from synlearner.events.codec import canonical_bytes, decode
-from synlearner.events.home import ANCHOR, BLOBS, LOG, check_home
+from synlearner.events.home import ANCHOR, BLOBS, LOG, blobs_of, check_home, open_own_log
+from synlearner.events.lineage import PARENT, open_shared, parent_of
 from synlearner.events.rows import Row
 from synlearner.events.sqlite import PAGE, SqliteLog
 from synlearner.events.types import EMPTY, Head
@@ -34,7 +37,7 @@ class Problem(msgspec.Struct, frozen=True):
     kind: str
     """Of the event, as far as it can be read; empty else."""
     file: str
-    """Inside the home."""
+    """Inside the home, or from there on (`../parent/log.sqlite`)."""
     what: str
 
 
@@ -54,7 +57,7 @@ def verify(home_path: Path | str) -> Report:
 
     Raises:
         ConfigError: If there is no home.
-        LogError: If it cannot be read now, or a newer program wrote it.
+        LogError: If it, or the parent of a fork, cannot be read now, or a newer program wrote it.
 
     """
     home = Path(home_path)
@@ -63,23 +66,45 @@ def verify(home_path: Path | str) -> Report:
         check_home(home)
         # The anchor first: what is anchored now must be in the log then.
         survey.anchored = Anchor(home / ANCHOR).read()
-        log = _open(home, survey)
+        base = _look_at_parents(home, survey)
+        log = _open(home, survey, base)
     except CorruptLog as error:
         survey.report(None, "", LOG, str(error))
         return survey.done()
     if log is None:
         return survey.done()
     try:
-        survey.look_at_events(log)
+        survey.look_at_events(log, after=base)
     finally:
         log.close()
     survey.look_at_anchor()
     return survey.done()
 
 
-def _open(home: Path, survey: "_Survey") -> SqliteLog | None:
+def _look_at_parents(home: Path, survey: "_Survey") -> Head:
+    """Check what a fork reads elsewhere, and return the end of that; `EMPTY` for no fork."""
+    found = parent_of(home)
+    if found is None:
+        return EMPTY
     try:
-        return SqliteLog(home / LOG, anchor=None, write=False)
+        shared = open_shared(home, open_own_log)
+    except CorruptLog as error:
+        survey.report(None, "", PARENT, str(error))
+        return found[1]
+    survey.store = blobs_of(home, shared)
+    for part in shared:
+        try:
+            survey.look_at_events(part.log, after=part.base, until=part.end.seq, home=part.home)
+        except CorruptLog as error:
+            survey.report(None, "", _from(home, part.child / PARENT), str(error))
+        finally:
+            part.close()
+    return found[1]
+
+
+def _open(home: Path, survey: "_Survey", base: Head) -> SqliteLog | None:
+    try:
+        return SqliteLog(home / LOG, anchor=None, write=False, base=base)
     except ConfigError as error:  # a damaged header looks like a foreign file
         survey.report(None, "", LOG, str(error))
         return None
@@ -91,7 +116,8 @@ class _Survey:
     def __init__(self, home: Path) -> None:
         self.anchored: Head | None = None
         self._home = home
-        self._store = BlobStore(home / BLOBS)
+        self._log = LOG
+        self.store = BlobStore(home / BLOBS)
         self._problems: list[Problem] = []
         self._blobs: set[bytes] = set()
         self._events = 0
@@ -107,14 +133,18 @@ class _Survey:
     def done(self) -> Report:
         return Report(self._events, self._head.hash, len(self._blobs), self._problems)
 
-    def look_at_events(self, log: SqliteLog) -> None:
-        expected = 1
+    def look_at_events(
+        self, log: SqliteLog, *, after: Head = EMPTY, until: int | None = None, home: Path | None = None
+    ) -> None:
+        """Check what follows *after* in *log*, of this home or of another *home* that it begins in."""
+        self._log = _from(self._home, home / LOG) if home else LOG
+        expected = after.seq + 1
         # After a row that does not fit, either its stored hash is damaged or something else in it is. So the next row
         # may follow from the stored one, which comes first here, or from the recomputed one.
-        previous = [EMPTY.hash]
-        for row in self._rows(log):
+        previous = [after.hash]
+        for row in self._rows(log, after.seq, until):
             if row.seq > expected:
-                self.report(expected, "", LOG, missing(expected, row.seq - 1))
+                self.report(expected, "", self._log, missing(expected, row.seq - 1))
                 self._look_at_content(row)
                 previous = [_hex(row.hash)]
             else:
@@ -124,11 +154,15 @@ class _Survey:
             if self.anchored and self.anchored.seq == row.seq:
                 self._anchored_hash = _hex(row.hash)
             expected = row.seq + 1
+        if until is not None:
+            if expected <= until:
+                self.report(expected, "", self._log, missing(expected, until))
+            return
         try:
             for problem in log.problems():
-                self.report(None, "", LOG, problem)
+                self.report(None, "", self._log, problem)
         except NotTrusted as error:
-            self.report(None, "", LOG, str(error))
+            self.report(None, "", self._log, str(error))
 
     def look_at_anchor(self) -> None:
         anchored, end = self.anchored, self._head.seq
@@ -151,7 +185,7 @@ class _Survey:
             what = explain(row, previous[0], expected, others)
         except NotTrusted:
             what = explain(row, previous[0], expected, ())
-        self.report(row.seq, str(row.kind), LOG, what)
+        self.report(row.seq, str(row.kind), self._log, what)
         computed = recompute(row, previous[-1], expected)
         return [_hex(row.hash), computed] if computed else [_hex(row.hash)]
 
@@ -159,43 +193,42 @@ class _Survey:
         try:
             fact = decode(row.kind, row.version, row.payload)
             if canonical_bytes(row.payload) != row.payload:
-                self.report(row.seq, row.kind, LOG, "its payload is not canonical JSON: no SynLearner wrote it")
+                self.report(row.seq, row.kind, self._log, "its payload is not canonical JSON: no SynLearner wrote it")
         except CorruptLog as error:
-            self.report(row.seq, str(row.kind), LOG, str(error))
+            self.report(row.seq, str(row.kind), self._log, str(error))
             return
         for digest in references(fact):
             self._look_at_blob(row, digest)
 
     def _look_at_blob(self, row: Row, digest: str) -> None:
         try:
-            file = str(self._store.path(digest).relative_to(self._home))
+            file = _from(self._home, self.store.holder(digest).path(digest))
         except ConfigError as error:
-            self.report(row.seq, row.kind, LOG, str(error))
+            self.report(row.seq, row.kind, self._log, str(error))
             return
         if bytes.fromhex(digest) in self._blobs:
             return
         self._blobs.add(bytes.fromhex(digest))
         try:
-            self._store.get(digest)
+            self.store.get(digest)
         except NotTrusted as error:
             self.report(row.seq, row.kind, file, str(error))
 
-    def _rows(self, log: SqliteLog) -> Iterator[Row]:
+    def _rows(self, log: SqliteLog, after: int, until: int | None) -> Iterator[Row]:
         """Yield every row that can be read; report the ranges that cannot."""
         try:
-            last = log.head().seq
+            last = log.head().seq if until is None else until
         except CorruptLog as error:
-            self.report(None, "", LOG, str(error))
+            self.report(None, "", self._log, str(error))
             last = self.anchored.seq if self.anchored else 0
-        after = 0
         while after < last:
-            until = min(after + PAGE, last)
+            end = min(after + PAGE, last)
             try:
-                yield from list(log.rows(after=after, until=until))
+                yield from list(log.rows(after=after, until=end))
             except CorruptLog as error:
-                self.report(after + 1, "", LOG, f"between event {after + 1} and {until}: {error}")
-                yield from self._one_by_one(log, after, until)
-            after = until
+                self.report(after + 1, "", self._log, f"between event {after + 1} and {end}: {error}")
+                yield from self._one_by_one(log, after, end)
+            after = end
 
     def _one_by_one(self, log: SqliteLog, after: int, until: int) -> Iterator[Row]:
         for seq in range(after + 1, until + 1):
@@ -203,6 +236,10 @@ class _Survey:
                 yield from list(log.rows(after=seq - 1, until=seq))
             except CorruptLog:
                 continue  # it will be reported as missing
+
+
+def _from(home: Path, file: Path) -> str:
+    return Path(os.path.relpath(file, home)).as_posix()
 
 
 def _hex(hash_: object) -> str:

@@ -104,6 +104,7 @@ def _add_runs(verbs: _Verbs) -> None:
     fork = verbs.add("fork", history.fork, text, "--at 120 --into new-home --set loop.rounds=8")
     fork.add_argument("--at", type=int, required=True, metavar="SEQ", help="the last event that is shared")
     fork.add_argument("--into", required=True, metavar="NEW", help="the new home")
+    fork.add_argument("--copy", action="store_true", help="copy what is shared, instead of reading it in --home")
     _add_settings(fork, "what is other from here on")
 
 

@@ -157,9 +157,10 @@ def fork(args: Namespace) -> Result:
     """Start a home that shares history."""
     from synlearner.agent.forking import fork_home  # noqa: PLC0415
 
-    head = fork_home(Path(args.home), args.at, Path(args.into), args.settings)
+    head = fork_home(Path(args.home), args.at, Path(args.into), args.settings, copy=args.copy)
     data = {"home": args.into, "events": head.seq, "digest": head.hash}
-    return Result(data, f"{args.into} shares {args.at} events with {args.home}; digest {head.hash}")
+    shares = f"holds a copy of {args.at} events of" if args.copy else f"shares {args.at} events with"
+    return Result(data, f"{args.into} {shares} {args.home}; digest {head.hash}")
 
 
 def report(args: Namespace) -> Result:
