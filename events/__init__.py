@@ -3,7 +3,7 @@
 from synlearner.events.anchor import Anchor
 from synlearner.events.blobs import BlobStore, references
 from synlearner.events.chance import derive_seed, event_id
-from synlearner.events.codec import UPCASTERS, chain, decode, encode, payload_digest
+from synlearner.events.codec import chain, decode, encode, payload_digest
 from synlearner.events.fork import fork
 from synlearner.events.home import Home
 from synlearner.events.jsonl import export, import_
@@ -21,18 +21,24 @@ from synlearner.events.types import (
     Draft,
     Event,
     ExperienceCredited,
+    ExperienceDecayed,
     ExperienceItem,
     ExperienceLearned,
+    ExperienceMerged,
     ExperienceRecalled,
+    ExperienceReembedded,
     ExperienceRetired,
+    ExperienceSplit,
     Fact,
     FeedbackGiven,
     Head,
     HistoryForked,
     Part,
+    PayloadRedacted,
     PlannedPrompt,
     PolicyUpdated,
     PromptsPlanned,
+    Redacted,
     RunFinished,
     RunStarted,
     SampleGenerated,
@@ -42,6 +48,7 @@ from synlearner.events.types import (
     TaskArrived,
     TaskFinished,
 )
+from synlearner.events.upcasts import UPCASTERS
 from synlearner.events.verify import Problem, Report, verify
 
 __all__ = [
@@ -59,10 +66,14 @@ __all__ = [
     "Event",
     "EventLog",
     "ExperienceCredited",
+    "ExperienceDecayed",
     "ExperienceItem",
     "ExperienceLearned",
+    "ExperienceMerged",
     "ExperienceRecalled",
+    "ExperienceReembedded",
     "ExperienceRetired",
+    "ExperienceSplit",
     "Fact",
     "FeedbackGiven",
     "Head",
@@ -70,10 +81,12 @@ __all__ = [
     "Home",
     "MemoryLog",
     "Part",
+    "PayloadRedacted",
     "PlannedPrompt",
     "PolicyUpdated",
     "Problem",
     "PromptsPlanned",
+    "Redacted",
     "Report",
     "RunFinished",
     "RunStarted",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from synlearner.errors import ConfigError, CorruptBlob
 from synlearner.events.files import cannot_write, sync_folder
-from synlearner.events.types import Fact
+from synlearner.events.types import Fact, Redacted
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FIELDS = ("embeddings", "vector", "query_vector", "adapter", "optimizer", "parent")
@@ -31,7 +31,9 @@ class BlobStore:
         path = self.path(digest)
         try:
             self._make_room(path)
-            if not (path.exists() and sha256(path.read_bytes()).hexdigest() == digest):
+            if path.exists() and sha256(path.read_bytes()).hexdigest() == digest:
+                os.utime(path)  # as young as a new one: `blob gc` spares what an event may be about to name
+            else:
                 _write_and_rename(path, data)
             # Also when it was there: whoever put it may have been killed before its name was on disk.
             sync_folder(path.parent)
@@ -56,6 +58,16 @@ class BlobStore:
     def has(self, digest: str) -> bool:
         """Return whether there is such a blob; its bytes are not looked at."""
         return self.path(digest).is_file()
+
+    def remove(self, digest: str) -> None:
+        """Delete a blob, if it is there. Whoever calls this knows that no event names it."""
+        path = self.path(digest)
+        try:
+            path.unlink(missing_ok=True)
+            if path.parent.exists():
+                sync_folder(path.parent)
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
     def holder(self, digest: str) -> "BlobStore":
         """Return the store that has the blob: this one."""
@@ -91,9 +103,10 @@ class BlobStore:
             sync_folder(self.folder)
 
 
-def references(fact: Fact) -> list[str]:
-    """Return the digests of the blobs that *fact* names."""
-    named = (getattr(fact, field, "") for field in _FIELDS)
+def references(fact: Fact | Redacted) -> list[str]:
+    """Return the digests of the blobs that *fact* names; none for a payload that was taken out."""
+    named = [getattr(fact, field, "") for field in _FIELDS]
+    named += getattr(fact, "vectors", {}).values()
     return [digest for digest in named if digest]
 
 

@@ -93,38 +93,70 @@ class TaskFinished(Fact, frozen=True):
 
 
 class Candidate(Part, frozen=True):
-    """An experience item that recall considered, with every term of its score."""
+    """An experience item that recall considered, with every term of its score (`synlearner.memory.recall`)."""
 
     item: str
     similarity: float
     """Cosine to the query, clamped to [0, 1]."""
+    lexical: float
+    """BM25 as a share of the most that the query could give, in [0, 1]."""
+    dense_rank: int
+    lexical_rank: int
+    """Places by similarity and by BM25 among all that may be recalled, from 1; 0 without a common word."""
+    relevance: float
+    """Similarity or lexical share, lifted by both ranks; in [0, 1]."""
     utility: float
     """Posterior mean of the gain it brings."""
+    deviation: float
+    """Posterior standard deviation."""
     draw: float
     """The seeded Thompson draw around `utility`."""
     score: float
+    overlap: float
+    """Largest cosine to an item that was chosen before it, clamped to [0, 1]."""
+    tokens: int
+    """About what it takes in a prompt."""
+    propensity: float
+    """Share of seeded repetitions of the draws in which it is chosen; 0 where nothing was drawn."""
     chosen: bool
+    reason: str
+    """Why it was not chosen: `harms`, `budget`, `worse`; empty when it was."""
 
 
 class ExperienceRecalled(Fact, frozen=True):
-    """Memory was asked."""
+    """Memory was asked. Together with the memory of then, this is all that the answer follows from."""
 
     kind: ClassVar[str] = "experience_recalled"
+    version: ClassVar[int] = 2
     round: int
     query: str
     query_vector: str
     """Blob: float32 matrix `(1, dimension)`, unit length."""
+    scope: str
+    filters: dict[str, Any]
+    k: int
+    settings: dict[str, float]
+    """`synlearner.memory.recall.RecallSettings`; empty in recalls of version 1, which did not record them."""
+    control: float
+    """Share of prompts that are planned without what was recalled."""
     candidates: list[Candidate]
     chosen: list[str]
     seed: int
 
 
 class Decoding(Part, frozen=True):
-    """How tokens are drawn. The kept set is `probability >= min_p x the largest probability`."""
+    """How tokens are drawn. The kept set is cut in this order: grammar, temperature, min-p, top-k, top-p."""
 
     temperature: float
     min_p: float
+    """Kept is `probability >= min_p x the largest probability`; 0 keeps everything."""
     max_new_tokens: int
+    top_k: int = 0
+    """The so many most likely tokens; 0 keeps everything."""
+    top_p: float = 1.0
+    """The most likely tokens that hold this mass; 1 keeps everything."""
+    grammar: str = ""
+    """JSON Schema that the sample follows, as text (`synlearner.policies.grammar`); empty for none."""
 
 
 class PlannedPrompt(Part, frozen=True):
@@ -152,10 +184,35 @@ class PromptsPlanned(Fact, frozen=True):
     """Diversity-aware initialisation has chosen what to ask."""
 
     kind: ClassVar[str] = "prompts_planned"
+    version: ClassVar[int] = 2
     round: int
     purpose: str
-    """`learn`: the policy learns from it; `fill`: only the data set grows; `reference`: the untrained policy."""
+    """`learn`: the policy learns from it; `fill`: only the data set grows; `reference`: the untrained policy;
+    `propose`: topics for prompts to come."""
     prompts: list[PlannedPrompt]
+
+
+class Proposal(Part, frozen=True):
+    """A value that was proposed for an attribute."""
+
+    label: str
+    value: str
+    source: str
+    """`policy`, or the experience item that it comes from."""
+    relevance: float
+    """Cosine to the mean of its label's seeds, as a share of the seeds' own."""
+    novelty: float
+    """1 less the largest cosine to a value that was kept before it."""
+    reason: str
+    """Why it was refused: `form`, `relevance`, `label`, `novelty`, `enough`; empty when it was kept."""
+
+
+class AttributesProposed(Fact, frozen=True):
+    """Values were proposed for an attribute that the card does not give."""
+
+    kind: ClassVar[str] = "attributes_proposed"
+    attribute: str
+    proposals: list[Proposal]
 
 
 class SampleGenerated(Fact, frozen=True):
@@ -229,6 +286,21 @@ class StudentScored(Fact, frozen=True):
     """95 %, by bootstrap over the scored rows."""
 
 
+class ConstraintsAdjusted(Fact, frozen=True):
+    """Floors were compared with what was measured, and their multipliers moved."""
+
+    kind: ClassVar[str] = "constraints_adjusted"
+    round: int
+    compared: int
+    """Samples on each side, labels in equal shares."""
+    values: dict[str, float]
+    """`diversity`: Vendi score of the newest accepted samples; `fidelity`: mean over all samples of the round."""
+    floors: dict[str, float]
+    """The same of the untrained policy, times the setting."""
+    multipliers: dict[str, float]
+    """In force from the next round on."""
+
+
 class FeedbackGiven(Fact, frozen=True):
     """A person or another program judged something."""
 
@@ -264,6 +336,14 @@ class PolicyUpdated(Fact, frozen=True):
     skipped: str
 
 
+class AdaptersMerged(Fact, frozen=True):
+    """The policy became the mean of the adapters that tasks ended with. Base weights stay as they are."""
+
+    kind: ClassVar[str] = "adapters_merged"
+    parents: list[str]
+    adapter: str
+
+
 class ExperienceItem(Part, frozen=True):
     """What was learnt, for next time."""
 
@@ -286,12 +366,16 @@ class ExperienceLearned(Fact, frozen=True):
     """An item entered memory, or a new text of it (`supersedes`) did."""
 
     kind: ClassVar[str] = "experience_learned"
+    version: ClassVar[int] = 2
     item: ExperienceItem
     embedder: str
     """Fingerprint of the embedder that made the vector."""
     vector: str
     """Blob: float32 matrix `(1, dimension)`, unit length."""
     supersedes: str
+    """Item that it replaces; one of opposite polarity was contradicted, any other reworded."""
+    parents: list[str]
+    """Items that were in use where it was learnt: they share, discounted, in what it brings."""
 
 
 class Credit(Part, frozen=True):
@@ -300,18 +384,67 @@ class Credit(Part, frozen=True):
     item: str
     mean: float
     variance: float
+    depth: int
+    """0: estimated from the outcomes; n: moved as an ancestor, n steps along provenance."""
 
 
 class ExperienceCredited(Fact, frozen=True):
     """An outcome was attributed to all items that were used together."""
 
     kind: ClassVar[str] = "experience_credited"
+    version: ClassVar[int] = 2
     family: str
     """What the baseline is of: outcomes are compared within it."""
     outcome: float
     baseline: float
     """Mean outcome of the family before this one."""
+    noise: float
+    """Variance of an outcome that is an observation of the gain itself; 0 for an ordinary one."""
+    arm: str
+    """`memory`, `control` (planned without what was recalled), or empty outside of the experiment."""
+    used: list[str]
     credits: list[Credit]
+    """Of the used items, of those that were used beside them before, and of ancestors."""
+
+
+class ExperienceMerged(Fact, frozen=True):
+    """An item said what another one says, and stands for it from now on. `experience_split` takes it back."""
+
+    kind: ClassVar[str] = "experience_merged"
+    item: str
+    into: str
+    similarity: float
+    mean: float
+    variance: float
+    """Posterior of the one that stays, after it took in what the other's use has shown."""
+
+
+class ExperienceSplit(Fact, frozen=True):
+    """A merge was taken back."""
+
+    kind: ClassVar[str] = "experience_split"
+    item: str
+    out_of: str
+    mean: float
+    variance: float
+    """Posterior of the one that stayed, without what the other had brought."""
+
+
+class ExperienceDecayed(Fact, frozen=True):
+    """What was not asked for in a long time is believed less firmly."""
+
+    kind: ClassVar[str] = "experience_decayed"
+    credits: list[Credit]
+
+
+class ExperienceReembedded(Fact, frozen=True):
+    """Items got vectors of another embedder. With the last page the new generation replaces the old one."""
+
+    kind: ClassVar[str] = "experience_reembedded"
+    embedder: str
+    vectors: dict[str, str]
+    """Item to blob."""
+    last: bool
 
 
 class ExperienceRetired(Fact, frozen=True):
@@ -320,6 +453,20 @@ class ExperienceRetired(Fact, frozen=True):
     kind: ClassVar[str] = "experience_retired"
     item: str
     reason: str
+
+
+class PayloadRedacted(Fact, frozen=True):
+    """A payload was taken out for good. The chain holds its digest, so the event still stands there, without content."""
+
+    kind: ClassVar[str] = "payload_redacted"
+    target: int
+    """Seq of the event."""
+    target_kind: str
+    digest: str
+    """SHA-256 of the payload, which the chain commits to."""
+    reason: str
+    items: list[str]
+    """Experience items that go with it: no earlier text of them may come back in its place."""
 
 
 class DatasetDelivered(Fact, frozen=True):
@@ -337,8 +484,10 @@ class DatasetDelivered(Fact, frozen=True):
 
 AnyFact = (
     RunStarted | RunFinished | HistoryForked | TaskArrived | TaskFinished | ExperienceRecalled | PromptsPlanned
-    | SampleGenerated | SampleScored | SetScored | StudentScored | FeedbackGiven | PolicyUpdated
-    | ExperienceLearned | ExperienceCredited | ExperienceRetired | DatasetDelivered
+    | AttributesProposed | SampleGenerated | SampleScored | SetScored | StudentScored | ConstraintsAdjusted
+    | FeedbackGiven | PolicyUpdated | AdaptersMerged
+    | ExperienceLearned | ExperienceCredited | ExperienceMerged | ExperienceSplit | ExperienceDecayed
+    | ExperienceReembedded | ExperienceRetired | DatasetDelivered | PayloadRedacted
 )  # fmt: skip
 """Every fact. `typing.get_args(AnyFact)` lists the classes."""
 
@@ -360,6 +509,15 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """Latency, host, numeric fingerprint and the like: kept, but outside the hash. The log adds `time`."""
 
 
+class Redacted(msgspec.Struct, frozen=True):
+    """What is read in the place of a payload that was taken out. Folds skip it; nobody can append it."""
+
+    kind: str
+    """Of the event."""
+    redacted: str
+    """SHA-256 of the payload that stood here."""
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """A fact in the log."""
 
@@ -372,7 +530,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     task: str
     causes: tuple[int, ...]
-    fact: AnyFact
+    fact: AnyFact | Redacted
     observed: dict[str, Any]
     hash: str
     """SHA-256, hex. The digest of a history is the hash of its last event."""

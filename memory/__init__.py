@@ -5,11 +5,12 @@ ChromaDB mirror is disposable. Imports no torch; tokenizers and chromadb only wh
 """
 
 from synlearner.memory.credit import credit, joint_update
-from synlearner.memory.embedders import Embedder, HashEmbedder, MiniLM, default_embedder
+from synlearner.memory.embedders import Embedder, HashEmbedder, default_embedder
 from synlearner.memory.experience import Experience
 from synlearner.memory.index import ExactIndex, VectorIndex
 from synlearner.memory.items import item_id, new_item
 from synlearner.memory.memory import Memory
+from synlearner.memory.minilm import MiniLM
 from synlearner.memory.recall import RecallSettings, recall
 from synlearner.memory.state import MemoryState, fold
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from synlearner.memory.index import Matrix, pack
+from synlearner.memory.codes import Matrix
+from synlearner.memory.index import pack
 
 DIGEST_BYTES = 32
 

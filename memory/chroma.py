@@ -14,12 +14,14 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 
-from synlearner.memory.index import Matrix
+from synlearner.errors import ConfigError
+from synlearner.memory.codes import Matrix
 
 PAGE = 1_000
 """Vectors in one call. Chroma takes at most 5,461, and writes its index every 1,000."""
@@ -42,6 +44,8 @@ class _Status(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Seq of the last event whose vector is inside."""
     content: str = ""
     """Digest of the ids inside, in order."""
+    canary: float = 0.0
+    """Share of the nearest vectors that it found when it was tried."""
     items: int = 0
     files: dict[str, int] = {}
     """CRC-32 of each index file."""
@@ -77,6 +81,11 @@ class ChromaMirror:
         return self._status.content if self._status and self._status.clean else ""
 
     @property
+    def canary(self) -> float:
+        """Share of the nearest vectors that it found when it was last tried; 0 if it was not."""
+        return self._status.canary if self._status else 0.0
+
+    @property
     def generation(self) -> int:
         """Number of the current generation; 0 if there is none."""
         return self._status.generation if self._status else 0
@@ -104,7 +113,7 @@ class ChromaMirror:
             collection = self._readable()
             return 0 if collection is None else int(collection.count())
 
-    def commit(self, watermark: int, content: str) -> None:
+    def commit(self, watermark: int, content: str, canary: float = 1.0) -> None:
         """Declare what was added to be complete up to the seq *watermark*; *content* is a digest of all ids."""
         with _contained():
             items = int(self._writable().count())
@@ -112,7 +121,13 @@ class ChromaMirror:
             status = self._known_status()
             self._write_status(
                 msgspec.structs.replace(
-                    status, clean=True, watermark=watermark, content=content, items=items, files=self._checksums(status)
+                    status,
+                    clean=True,
+                    watermark=watermark,
+                    content=content,
+                    canary=canary,
+                    items=items,
+                    files=self._checksums(status),
                 )
             )
 
@@ -214,7 +229,50 @@ def safe_name(fingerprint: str) -> str:
 def _contained() -> Iterator[None]:
     try:
         yield
-    except (MirrorBroken, KeyboardInterrupt, SystemExit):
+    except (MirrorBroken, ConfigError, GeneratorExit, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of its Rust core is no Exception
         raise MirrorBroken(f"{type(error).__name__}: {error}") from error
+
+
+def read_collection(path: Path, name: str) -> Iterator[dict[str, Any]]:
+    """Yield document and metadata of each row of somebody's collection; vectors of unknown models are left behind.
+
+    Raises:
+        ConfigError: If there is no such collection, or ChromaDB cannot open the folder.
+
+    """
+    if not (path / "chroma.sqlite3").is_file():
+        raise ConfigError(f"'{path}' is no ChromaDB folder: name one with a chroma.sqlite3 in it")
+    try:
+        with _contained(), _copied(path) as folder:
+            import chromadb  # noqa: PLC0415
+
+            settings = chromadb.config.Settings(anonymized_telemetry=False)
+            client: Any = chromadb.PersistentClient(folder, settings=settings)
+            try:
+                names = sorted(each.name for each in client.list_collections())
+                wanted = name or (names[0] if len(names) == 1 else "")
+                if wanted not in names:
+                    known = ", ".join(names) or "none"
+                    raise ConfigError(
+                        f"'{path}' has no collection {name!r}: name one with --collection; it has {known}"
+                    )
+                collection = client.get_collection(wanted, embedding_function=None)
+                for start in range(0, collection.count(), PAGE):
+                    page = collection.get(limit=PAGE, offset=start, include=["documents", "metadatas"])
+                    for text, metadata in zip(page["documents"] or [], page["metadatas"] or [], strict=True):
+                        yield {"content": text or "", "metadata": dict(metadata or {})}
+            finally:
+                client.close()
+    except MirrorBroken as error:
+        raise ConfigError(
+            f"ChromaDB cannot read '{path}' ({error}): export it as JSONL where it still opens"
+        ) from error
+
+
+@contextmanager
+def _copied(path: Path) -> Iterator[Path]:
+    """Yield a copy of a ChromaDB folder: opening one may migrate it, and it is not ours."""
+    with TemporaryDirectory() as folder:
+        yield Path(shutil.copytree(path, Path(folder) / "copy"))

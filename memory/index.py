@@ -1,6 +1,6 @@
 """Vectors by likeness: the promise, and the exact scan that is the truth."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Protocol, Self
 
@@ -10,15 +10,19 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from synlearner.errors import ConfigError, CorruptBlob
-
-Matrix = NDArray[np.float32]
+from synlearner.memory.codes import Codes, Matrix
 
 UNIT_TOLERANCE = 1e-3
 """How far from 1 the length of a vector may be."""
 
 
-NEAR = 256
-"""Vectors that are sorted first: most searches need no more."""
+SCAN_MOST = 16_384
+"""Vectors up to which all are compared in full; of more, codes say first who could be near."""
+FIRST = 256
+"""Vectors, the best by their codes, that are compared first: the k-th of them tells how near is near enough."""
+DOUBT = 2.6
+"""Standard errors by which a code may put a vector too low, and it is compared all the same: less than 1 in 200 is
+missed. Up to SCAN_MOST nobody is."""
 
 
 class VectorIndex(Protocol):
@@ -35,13 +39,17 @@ class VectorIndex(Protocol):
 
 
 class ExactIndex:
-    """A scan over all vectors. The same vectors give the same answer, to the last bit, on every machine."""
+    """A scan over all vectors. The same vectors give the same answer, to the last bit, on every machine.
+
+    Whether it looks at all of them in full (`exact`) or at their codes first, cosines and order are exact.
+    """
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
         self._ids: list[str] = []
         self._place: dict[str, int] = {}
         self._rows = np.empty((0, dimension), np.float32)
+        self._codes = Codes(dimension)
 
     @classmethod
     def of(cls, ids: Sequence[str], vectors: Matrix) -> Self:
@@ -66,26 +74,70 @@ class ExactIndex:
             self._place[id_] = len(self._ids)
             self._ids.append(id_)
 
-    def search(self, vector: Matrix, k: int, accept: Callable[[str], bool] | None = None) -> list[tuple[str, float]]:
-        """Return up to *k* (id, cosine) of ids that *accept* lets pass, highest first, ties by id."""
+    def search(
+        self, vector: Matrix, k: int, mask: NDArray[np.bool_] | None = None, *, exact: bool = False
+    ) -> list[tuple[str, float]]:
+        """Return up to *k* (id, cosine), highest first, ties by id.
+
+        Args:
+            vector: Unit length, shape `(dimension,)`.
+            k: Most results.
+            mask: Which places may be found, shape `(len(self),)`; None lets all.
+            exact: Whether to compare all vectors in full, however many they are.
+
+        """
         if k <= 0 or not self._ids:
+            return []
+        wanted = None if mask is None else np.flatnonzero(mask)
+        if wanted is not None and len(wanted) == len(self._ids):
+            wanted = None
+        count = len(self._ids) if wanted is None else len(wanted)
+        if not (exact or count <= SCAN_MOST or k > FIRST):
+            wanted = self._near(vector, k, mask if wanted is not None else None)
+        return self._compared(vector, k, wanted)
+
+    def place(self, id_: str) -> int:
+        """Return where an id's vector is; -1 if it is not here."""
+        return self._place.get(id_, -1)
+
+    def prepare(self) -> None:
+        """Make the codes that a search among many needs, so that the first search does not wait for them."""
+        if len(self._ids) > SCAN_MOST:
+            self._ready_codes()
+
+    def _near(self, vector: Matrix, k: int, mask: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+        """Return the places that could be among the *k* nearest, by their codes. The same on every machine."""
+        codes = self._ready_codes()
+        estimates = codes.estimates(vector)
+        if mask is not None:
+            estimates[~mask] = -2
+        first = np.argpartition(estimates, -FIRST)[-FIRST:]
+        kth = sorted(exact_cosines(self._rows[np.sort(first)], vector))[-k]
+        floor = kth - DOUBT * codes.deviation * max(0.05, 1 - kth * kth) ** 0.5
+        return np.flatnonzero(estimates >= min(floor, float(estimates[first].min())))
+
+    def _compared(self, vector: Matrix, k: int, wanted: NDArray[np.int64] | None) -> list[tuple[str, float]]:
+        """Return the *k* nearest of the *wanted* places."""
+        rows = self._rows[: len(self._ids)] if wanted is None else self._rows[wanted]
+        if not len(rows):
             return []
         # BLAS may round differently from machine to machine. It only picks who could be among the first k; what
         # decides is computed in one fixed order. A sum of n float32 products is off by at most n x epsilon.
-        rough = self._rows[: len(self._ids)] @ vector
-        doubt = 2 * self.dimension * float(np.finfo(np.float32).eps)
-        close: list[int] = []
-        floor = -np.inf
-        for place, likeness in _descending(rough):
-            if likeness < floor:
-                break
-            if accept is None or accept(self._ids[place]):
-                close.append(place)
-                if len(close) == k:
-                    floor = likeness - doubt
-        cosines = exact_cosines(self._rows[close], vector)
-        ranked = sorted((-cosine, self._ids[place]) for cosine, place in zip(cosines, close, strict=True))
+        rough = rows @ vector
+        if len(rough) > k:
+            doubt = 2 * self.dimension * float(np.finfo(np.float32).eps)
+            floor = np.partition(rough, len(rough) - k)[len(rough) - k] - doubt
+            close = np.flatnonzero(rough >= floor)
+        else:
+            close = np.arange(len(rough))
+        places = close if wanted is None else wanted[close]
+        cosines = exact_cosines(rows[close], vector)
+        ranked = sorted((-cosine, self._ids[place]) for cosine, place in zip(cosines, places.tolist(), strict=True))
         return [(id_, -negative) for negative, id_ in ranked[:k]]
+
+    def _ready_codes(self) -> Codes:
+        self._codes.add(self._rows[len(self._codes) : len(self._ids)])
+        return self._codes
 
     def vector(self, id_: str) -> Matrix:
         """Return the vector of an id that is here, shape `(dimension,)`."""
@@ -97,17 +149,6 @@ class ExactIndex:
 
     def __len__(self) -> int:
         return len(self._ids)
-
-
-def _descending(rough: Matrix) -> Iterator[tuple[int, float]]:
-    """Yield (place, value), highest first; sorts no more than it must."""
-    near = np.argpartition(rough, -NEAR)[-NEAR:] if len(rough) > NEAR else np.arange(len(rough))
-    near = near[np.argsort(-rough[near])]
-    yield from zip(near.tolist(), rough[near].tolist(), strict=True)
-    if len(rough) > NEAR:
-        rest = np.argsort(-rough)
-        rest = rest[np.isin(rest, near, invert=True)]
-        yield from zip(rest.tolist(), rough[rest].tolist(), strict=True)
 
 
 def exact_cosines(rows: Matrix, vector: Matrix) -> list[float]:

@@ -5,9 +5,12 @@ from hashlib import sha256
 from operator import attrgetter
 from typing import Any
 
+import msgspec
+
 from synlearner.errors import ConfigError
 from synlearner.events.types import ExperienceItem
-from synlearner.memory.state import Record
+from synlearner.memory.lexical import words
+from synlearner.memory.records import Record
 
 TYPES = ("strategy", "pitfall", "case", "lesson")
 LONGEST = 100_000
@@ -87,6 +90,30 @@ def check_count(count: Any, name: str) -> int:
 def embedded_text(item: ExperienceItem) -> str:
     """Return what is embedded of *item*: its title, when it applies, and its content."""
     return "\n".join(part for part in (item.title, item.when, item.content) if part)
+
+
+def tokens_of(item: ExperienceItem) -> int:
+    """Return about how many tokens an item takes in a prompt: a quarter of its bytes, rounded up."""
+    return -(-len(quoted(item).encode()) // 4)
+
+
+def quoted(item: ExperienceItem) -> str:
+    """Return an item as a prompt may show it: as quoted data on one line, whatever it says.
+
+    Whoever wrote the text may have meant to give orders. Nothing in it can end the quotation: JSON escapes it.
+    """
+    advice = "do" if item.polarity > 0 else "avoid"
+    text = " ".join(part for part in (item.title, item.when, item.content) if part)
+    return f"- {item.type} ({advice}): {msgspec.json.encode(text).decode()}"
+
+
+def subject_of(item: ExperienceItem) -> tuple[str, str]:
+    """Return what an item judges: items of one subject and opposite polarity contradict each other.
+
+    In the loop a `part` of the strategies for a `task`, else the words of the content.
+    """
+    part = item.metadata.get("part")
+    return item.scope, f"{part}\n{item.metadata.get('task')}" if part else " ".join(words(item.content))
 
 
 def result_of(record: Record) -> dict[str, Any]:

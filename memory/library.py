@@ -1,10 +1,9 @@
-"""Where the vectors of a home are kept, and who is near to a query: blobs, the exact index, the cache, the mirror.
+"""Where the vectors of a home are kept, and who is near to a query: blobs, the exact index, the cache, the mirrors.
 
 The blobs are the truth. All the rest is made from them, and may be missing, behind or broken at any time.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable
+import math
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -15,13 +14,18 @@ import numpy as np
 from synlearner.errors import ConfigError
 from synlearner.events.blobs import BlobStore
 from synlearner.memory.cache import VectorCache
-from synlearner.memory.chroma import ChromaMirror, MirrorBroken, safe_name
-from synlearner.memory.index import ExactIndex, Matrix, exact_cosines, unpack
+from synlearner.memory.chroma import MirrorBroken, safe_name
+from synlearner.memory.codes import Matrix
+from synlearner.memory.filters import Filter
+from synlearner.memory.index import ExactIndex, exact_cosines, unpack
+from synlearner.memory.items import tokens_of
+from synlearner.memory.mirror import Mirror
 from synlearner.memory.recall import Option
-from synlearner.memory.state import MemoryState, Record
+from synlearner.memory.state import MemoryState
+from synlearner.memory.table import Mask, Table
 
 MIRROR_FROM = 100_000
-"""Vectors above which a search asks the mirror. Below, the scan is faster (8 ms at 10^5) and misses nobody."""
+"""Vectors of a scope from which on it has a mirror that a search asks. Below, the scan is quick (3 ms at 10^5)."""
 MIRROR_ASK = 100
 """How many it is asked for, at least: it is approximate, and what it returns is computed again."""
 MIRROR_MOST = 250
@@ -29,20 +33,18 @@ MIRROR_MOST = 250
 MIRROR_TAIL = 1_000
 """Newest vectors that it may lack: they are scanned."""
 FLUSH_LIMIT = 2_000
-"""Vectors that one flush adds to the mirror, about 2 s; the rest comes with the next ones."""
-
-Allowed = Callable[[Record], bool]
+"""Vectors that one flush adds to the mirrors, about 2 s; the rest comes with the next ones."""
 
 
 class Library:
-    """Finds the records nearest to a query. Answers are the same with and without cache and mirror.
+    """Finds the records nearest to a query. Answers are the same with and without cache and mirrors.
 
     Args:
         blobs: Of the home.
-        folder: For cache and mirror; may be deleted at any time.
+        folder: For cache and mirrors; may be deleted at any time.
         state: The live state of the memory: the library follows it.
         writable: Whether this process holds the home writable; else the folder is only read.
-        mirror: Whether to keep and ask the mirror; only where the home is writable.
+        mirror: Whether to keep and ask mirrors; only where the home is writable.
 
     """
 
@@ -51,34 +53,60 @@ class Library:
         self._folder = folder
         self._state = state
         self._writable = writable
-        self._mirrored = mirror
-        self._mirror: ChromaMirror | None = None
+        self.mirrored = mirror
+        self._mirrors: dict[str, Mirror] = {}
         self._index: ExactIndex | None = None
+        self._table: Table | None = None
         self._indexed = 0
+        self._generation = state.generation
         self._dimension = 0
         self._cached: set[str] | None = None
-        self._held_by = (0, 0, 0)
-        self.problem = ""
-        """Why the mirror was last found broken; empty if it was not."""
 
-    def nearest(self, query: Matrix, allowed: Allowed, count: int) -> list[Option]:
-        """Return the *count* nearest allowed records, by (cosine, digest, id); the mirror may propose them."""
-        found = self._from_mirror(query, allowed, count) if len(self._state.vectors) > MIRROR_FROM else None
-        return self.nearest_exactly(query, allowed, count) if found is None else found
-
-    def nearest_exactly(
-        self, query: Matrix, allowed: Allowed, count: int, state: MemoryState | None = None
+    def nearest(
+        self, query: Matrix, text: str, passes: Filter | None, scope: str, count: int, *, exact: bool = False
     ) -> list[Option]:
-        """Return the *count* nearest allowed records of *state* (an earlier one, else the live one), by a scan."""
-        state = state or self._state
+        """Return up to *count* records of the live state by likeness, and up to *count* by words, as options.
+
+        Args:
+            query: Unit vector, shape `(dimension,)`.
+            text: Whose words are looked for.
+            passes: Who may be found; None lets all.
+            scope: Whose items may be found: see `Record.visible_in`.
+            count: Most by each.
+            exact: Whether to compare all vectors in full, and ask no mirror: what is recorded must be found again.
+
+        """
+        if count <= 0 or not self._state.vectors:
+            return []
+        index, table = self._live()
+        mask = table.mask(passes, scope)
+        proposed = None if exact else self._proposed(query, scope, count)
+        if proposed is not None:
+            found = _by_likeness(index, table, mask, query, proposed, count)
+            if len(found) == count:
+                return _with_words(index, table, mask, text, found, count)
+        near = index.search(query, count, _row_mask(index, table, mask), exact=exact)
+        found = _by_likeness(index, table, mask, query, [digest for digest, _ in near], count)
+        return _with_words(index, table, mask, text, found, count)
+
+    def nearest_then(
+        self, query: Matrix, text: str, passes: Filter | None, scope: str, count: int, state: MemoryState
+    ) -> list[Option]:
+        """Return the same of an earlier *state*, by an exact search."""
         if count <= 0 or not state.vectors:
             return []
-
-        def accept(digest: str) -> bool:
-            return any(map(allowed, _owners(state, digest)))
-
-        near = self._exact().search(query, count, accept)
-        return self._options([digest for digest, _ in near], query, allowed, state)[:count]
+        if state.embedder == self._state.embedder and state.generation == self._state.generation:
+            index = self._live()[0]
+        else:
+            index = ExactIndex(len(query))
+            digests = [digest for _, digest in state.vectors]
+            index.add(digests, np.stack([unpack(self._blobs.get(digest), digest) for digest in digests]))
+        table = Table(state)
+        table.follow(index.place)
+        mask = table.mask(passes, scope)
+        near = index.search(query, count, _row_mask(index, table, mask), exact=True)
+        found = _by_likeness(index, table, mask, query, [digest for digest, _ in near], count)
+        return _with_words(index, table, mask, text, found, count)
 
     def vector(self, digest: str) -> Matrix:
         """Return the vector of a blob, shape `(dimension,)`."""
@@ -94,9 +122,10 @@ class Library:
         return vector
 
     def flush(self, limit: int = FLUSH_LIMIT) -> None:
-        """Bring the cache up to date, and the mirror by up to *limit* vectors. Failures are kept in `problem`."""
+        """Bring the cache up to date, and the mirrors by up to *limit* vectors. A failure never reaches the caller."""
         if not self._writable or not self._state.vectors:
             return
+        self._renew()
         with suppress(OSError):
             cache = self._cache()
             self._cached = self._cached if self._cached is not None else cache.digests()
@@ -104,53 +133,62 @@ class Library:
             if new:
                 cache.append(new, np.stack([self.vector(digest) for digest in new]))
                 self._cached.update(new)
-        if self._mirrored:
-            self._feed_mirror(limit)
+        if self.mirrored:
+            for scope, vectors in sorted(self._state.scoped.items()):
+                self._mirror(scope).feed(vectors, limit)
 
     def rebuild_mirror(self) -> None:
-        """Build the mirror anew from the vectors in the blobs, whole; nothing is embedded again."""
+        """Build the mirrors anew from the vectors in the blobs, whole; nothing is embedded again."""
         if not self._writable:
             raise ConfigError("this home was opened for reading: the mirror is rebuilt by who holds it writable")
-        self._mirrored = True
-        if self._state.vectors:
+        self._renew()
+        for scope, vectors in sorted(self._state.scoped.items()):
             with suppress(MirrorBroken):
-                self._open_mirror().reset()
-            self._feed_mirror(len(self._state.vectors))
+                self._mirror(scope).reset()
+            self._mirror(scope).feed(vectors, len(vectors))
 
     def mirror_status(self) -> dict[str, Any]:
-        """Return the mirror's condition: `off`, `missing`, `behind` or `healthy`, and up to which seq it goes."""
-        if not self._mirrored or not self._state.vectors:
+        """Return the worst condition (`off`, `missing`, `behind`, `healthy`) of all mirrors, and that one's figures."""
+        if not self.mirrored or not self._state.vectors:
             return {"condition": "off"}
-        mirror = self._open_mirror()
-        held = self._held(mirror)
-        condition = "missing" if not held else "behind" if held < len(self._state.vectors) else "healthy"
-        status: dict[str, Any] = {
-            "condition": condition,
-            "watermark": mirror.watermark,
-            "generation": mirror.generation,
-        }
-        return status | ({"last_problem": self.problem} if self.problem else {})
+        self._renew()
+        each = [self._mirror(scope).status(vectors) for scope, vectors in sorted(self._state.scoped.items())]
+        worst = min(each, key=lambda status: ("missing", "behind", "healthy").index(status["condition"]))
+        return worst | ({"mirrors": len(each)} if len(each) > 1 else {})
 
     def close(self) -> None:
         """Let go of everything; from here on nothing is written."""
         self._writable = False
-        if self._mirror is not None:
-            self._mirror.close()
+        for mirror in self._mirrors.values():
+            mirror.close()
 
-    # ---- the exact index -------------------------------------------------------------------------------------
+    # ---- the exact index and the mirrors ---------------------------------------------------------------------
 
-    def _exact(self) -> ExactIndex:
-        """Return the index, with every vector of the live state in it."""
-        if self._index is None:
+    def _live(self) -> tuple[ExactIndex, Table]:
+        """Return the index and the table, with all of the live state in them."""
+        state = self._state
+        self._renew()
+        if self._index is None or self._table is None:
             digests, vectors = self._cache().load()
-            mine = {digest: place for place, digest in enumerate(digests) if digest in self._state.owners}
+            mine = {digest: place for place, digest in enumerate(digests) if digest in state.owners}
             kept = vectors if len(mine) == len(digests) else vectors[list(mine.values())]
-            self._index = ExactIndex.of(list(mine), kept)
-        fresh = [digest for _, digest in self._state.vectors[self._indexed :] if digest not in self._index]
+            self._index, self._table = ExactIndex.of(list(mine), kept), Table(state)
+            self._indexed = 0
+        fresh = [digest for _, digest in state.vectors[self._indexed :] if digest not in self._index]
         if fresh:
             self._index.add(fresh, np.stack([self.vector(digest) for digest in fresh]))
-        self._indexed = len(self._state.vectors)
-        return self._index
+        self._indexed = len(state.vectors)
+        self._table.follow(self._index.place)
+        return self._index, self._table
+
+    def _renew(self) -> None:
+        """Let go of an earlier generation of vectors."""
+        if self._generation == self._state.generation:
+            return
+        for mirror in self._mirrors.values():
+            mirror.close()
+        self._mirrors, self._index, self._table, self._cached, self._dimension = {}, None, None, None, 0
+        self._generation = self._state.generation
 
     def _cache(self) -> VectorCache:
         dimension = self._known_dimension()
@@ -159,79 +197,83 @@ class Library:
     def _known_dimension(self) -> int:
         return self._dimension or len(self.vector(self._state.vectors[0][1]))
 
-    def _options(self, digests: Iterable[str], query: Matrix, allowed: Allowed, state: MemoryState) -> list[Option]:
-        """Return the allowed records behind *digests* as options, by (cosine, digest, id)."""
-        found = [(digest, record) for digest in digests for record in _owners(state, digest) if allowed(record)]
-        if not found:
-            return []
-        options = [Option(rec.item.id, self.vector(digest), rec.mean, rec.variance) for digest, rec in found]
-        cosines = exact_cosines(np.stack([option.vector for option in options]), query)
-        order = sorted(range(len(found)), key=lambda at: (-cosines[at], found[at][0], options[at].item))
-        return [options[place] for place in order]
-
-    # ---- the mirror ------------------------------------------------------------------------------------------
-
-    def _from_mirror(self, query: Matrix, allowed: Allowed, count: int) -> list[Option] | None:
-        """Return the nearest allowed records, proposed by the mirror; None if it cannot say."""
-        if not (self._mirrored and self._writable) or count > MIRROR_MOST:
+    def _proposed(self, query: Matrix, scope: str, count: int) -> list[str] | None:
+        """Return what the mirrors of the visible scopes propose; None if they cannot say, or a scan is as quick."""
+        scopes = sorted(self._state.scoped if scope == "*" else {"", scope} & self._state.scoped.keys())
+        sizes = {name: len(self._state.scoped[name]) for name in scopes}
+        if not (self.mirrored and self._writable) or count > MIRROR_MOST or sum(sizes.values()) <= MIRROR_FROM:
             return None
-        mirror = self._open_mirror()
-        held = self._held(mirror)
-        lacking = [digest for _, digest in self._state.vectors[held:]]
-        if not held or len(lacking) > MIRROR_TAIL:
-            return None
-        try:
-            near = [digest for digest, _ in mirror.search(query, max(MIRROR_ASK, 4 * count))]
-        except MirrorBroken as error:
-            self._distrust(mirror, error)
-            return None
-        options = self._options(dict.fromkeys(near + lacking), query, allowed, self._state)
-        return options[:count] if len(options) >= count else None
-
-    def _feed_mirror(self, limit: int) -> None:
-        mirror = self._open_mirror()
-        for _ in range(2):
-            held = self._held(mirror)
-            page = self._state.vectors[held : held + limit]
-            if not page:
-                return
-            try:
-                if mirror.watermark and not held:
-                    mirror.reset()
-                mirror.add([digest for _, digest in page], np.stack([self.vector(digest) for _, digest in page]))
-                mirror.commit(page[-1][0], self._content(held + len(page)))
-            except MirrorBroken as error:
-                self._distrust(mirror, error)
+        proposed: dict[str, None] = {}
+        for name in scopes:
+            vectors = self._state.scoped[name]
+            if sizes[name] <= MIRROR_TAIL:
+                near: list[str] | None = [digest for _, digest in vectors]
             else:
-                return
-        self._mirrored = False  # twice is enough for one process
+                near = self._mirror(name).propose(query, max(MIRROR_ASK, 4 * count), vectors, MIRROR_TAIL)
+            if near is None:
+                self._mirror(name).heal(vectors)
+                return None
+            proposed |= dict.fromkeys(near)
+        return list(proposed)
 
-    def _distrust(self, mirror: ChromaMirror, error: MirrorBroken) -> None:
-        """Leave the broken generation, so that the next flush fills a new one."""
-        self.problem = str(error)
-        try:
-            mirror.reset()
-        except MirrorBroken:
-            self._mirrored = False
-
-    def _held(self, mirror: ChromaMirror) -> int:
-        """Return how many of the state's vectors the mirror holds, the oldest ones; 0 if it is of another history."""
-        if self._held_by[:2] != (mirror.generation, mirror.watermark):
-            held = bisect_right(self._state.vectors, (mirror.watermark, "~"))
-            held = held if mirror.content == self._content(held) else 0
-            self._held_by = (mirror.generation, mirror.watermark, held)
-        return self._held_by[2]
-
-    def _content(self, count: int) -> str:
-        return sha256("".join(digest for _, digest in self._state.vectors[:count]).encode()).hexdigest()
-
-    def _open_mirror(self) -> ChromaMirror:
-        if self._mirror is None:
-            self._mirror = ChromaMirror(self._folder / "mirror", self._state.embedder, self._known_dimension())
-        return self._mirror
+    def _mirror(self, scope: str) -> Mirror:
+        if scope not in self._mirrors:
+            folder = self._folder / "mirror"
+            # A scope is somebody's text: only its digest becomes a path.
+            folder = folder / sha256(scope.encode()).hexdigest()[:16] if scope else folder
+            fingerprint = f"{self._state.embedder}.{self._state.generation}"
+            self._mirrors[scope] = Mirror(folder, fingerprint, self._known_dimension(), self.vector)
+        return self._mirrors[scope]
 
 
-def _owners(state: MemoryState, digest: str) -> list[Record]:
-    """Return the records whose present text has the vector *digest*."""
-    records = [state.records[item] for item in state.owners.get(digest, ())]
-    return [record for record in records if record.vector == digest]
+def _row_mask(index: ExactIndex, table: Table, mask: Mask) -> Mask:
+    rows = table.rows[: len(mask)][mask]
+    found = np.zeros(len(index), bool)
+    found[rows[rows >= 0]] = True
+    return found
+
+
+def _by_likeness(
+    index: ExactIndex, table: Table, mask: Mask, query: Matrix, digests: list[str], count: int
+) -> list[tuple[int, str]]:
+    """Return (number, digest) of the allowed items behind *digests*, by (cosine, digest, id)."""
+    found = [
+        (number, digest) for digest in digests if digest in index for number in table.owners(digest) if mask[number]
+    ]
+    if not found:
+        return []
+    cosines = exact_cosines(np.stack([index.vector(digest) for _, digest in found]), query)
+    order = sorted(range(len(found)), key=lambda at: (-cosines[at], found[at][1], table.records[found[at][0]].item.id))
+    return [found[place] for place in order[:count]]
+
+
+def _with_words(
+    index: ExactIndex, table: Table, mask: Mask, text: str, near: list[tuple[int, str]], count: int
+) -> list[Option]:
+    """Return the items that are near, and the *count* allowed ones that share most words with *text*."""
+    numbers, shares = table.lexical.shares(text)
+    allowed = mask[numbers]
+    numbers, shares = numbers[allowed], shares[allowed]
+    by_number = dict(zip(numbers.tolist(), shares.tolist(), strict=True)) if len(numbers) <= count else {}
+    top = numbers
+    if len(numbers) > count:
+        top = numbers[shares >= np.partition(shares, len(shares) - count)[len(shares) - count]]
+        places = np.searchsorted(numbers, [*top.tolist(), *(number for number, _ in near)])
+        for number, place in zip([*top.tolist(), *(number for number, _ in near)], places.tolist(), strict=True):
+            if place < len(numbers) and numbers[place] == number:
+                by_number[number] = float(shares[place])
+    ranked = sorted(top.tolist(), key=lambda number: (-by_number[number], table.records[number].item.id))[:count]
+    dense = {number: rank for rank, (number, _) in enumerate(near, start=1)}
+    lexical = {number: rank for rank, number in enumerate(ranked, start=1)}
+    options = []
+    for number in dict.fromkeys([*dense, *lexical]):
+        record = table.records[number]
+        if record.vector in index:
+            options.append(
+                Option(
+                    item=record.item.id, vector=index.vector(record.vector), mean=record.mean,
+                    variance=record.variance, dense_rank=dense.get(number, 0), lexical=by_number.get(number, 0.0),
+                    lexical_rank=lexical.get(number, 0), tokens=math.ceil(tokens_of(record.item)),
+                )
+            )  # fmt: skip
+    return options

@@ -1,14 +1,19 @@
 """Which experience to use: relevance decides who may be chosen, and what an item brought so far ranks them.
 
-    similarity = cosine to the query, clamped to [0, 1]; below `gate` nobody is considered
+    similarity = cosine to the query, clamped to [0, 1]
+    lexical    = BM25 as a share of the most that the query could give (`synlearner.memory.lexical`), in [0, 1)
+    fusion     = 61/2 x (1 / (60 + dense rank) + 1 / (60 + lexical rank)), in [0, 1]; a rank of 0 adds nothing
+    relevance  = max(similarity, lexical) x (1 + fusion) / 2; below `gate`, that maximum keeps an item out
     draw       = posterior mean + scale x posterior deviation x a seeded normal number (Thompson)
-    score      = similarity x (1 + draw, clamped to ±strength) / (1 + strength), in [0, 1]; ties by id
+    score      = relevance x (1 + draw, clamped to ±strength) / (1 + strength), in [0, 1]; ties by id
 
-An item that is known to harm (mean + `abstain` deviations below 0) is considered, but not chosen. Polarity does not
-turn the sign of a gain: advice to avoid something that helps has a positive one.
+Up to k are chosen, one after the other: whoever has the largest score x (1 - diversity x overlap), the overlap being
+the largest cosine to one that was chosen before; if it fits into what is left of the tokens. An item that is known to
+harm (mean + `abstain` deviations below 0) is considered, but not chosen. Polarity does not turn the sign of a gain:
+advice to avoid something that helps has a positive one.
 
-Everything is computed in one fixed order from float64, so a recorded recall can be recomputed to the last bit.
-Source: reference/memory.md §4.3.
+Everything is computed in one fixed order from float64, so a recorded recall can be recomputed to the last bit;
+docs/MEMORY.md does one by hand. Source: reference/memory.md §4.3.
 """
 
 import math
@@ -18,9 +23,16 @@ from statistics import NormalDist
 import msgspec
 import numpy as np
 
+from synlearner.errors import ConfigError
 from synlearner.events.chance import derive_seed
 from synlearner.events.types import Candidate
-from synlearner.memory.index import Matrix, exact_cosines
+from synlearner.memory.codes import Matrix
+from synlearner.memory.index import exact_cosines
+
+RRF = 60.0
+"""Reciprocal rank fusion's constant: Cormack, Clarke and Büttcher (SIGIR 2009)."""
+REPEATS = 64
+"""Repetitions of the draws that propensities are counted in."""
 
 _NORMAL = NormalDist()
 
@@ -29,15 +41,19 @@ class RecallSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """How recall chooses."""
 
     gate: float = 0.25
-    """Least similarity."""
+    """Least similarity, or lexical share."""
     strength: float = 0.3
-    """Most that utility may change a score, as a part of the similarity; 0 ranks by similarity alone."""
+    """Most that utility may change a score, as a part of the relevance; 0 ranks by relevance alone."""
     scale: float = 0.2
     """Thompson scale: 0 never explores, 1 is the textbook."""
     abstain: float = 2.0
     """Posterior deviations below 0 from which on an item is not chosen."""
-    pool: int = 16
-    """Most items that are considered, by similarity."""
+    diversity: float = 0.3
+    """What an item's score loses if it equals one that is chosen, as a part of it."""
+    tokens: float = 600.0
+    """Most that the chosen ones may take in a prompt."""
+    pool: int = 12
+    """Most items that are considered by similarity, and most by words."""
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -48,6 +64,24 @@ class Option(msgspec.Struct, frozen=True):
     """Unit length, shape `(dimension,)`."""
     mean: float
     variance: float
+    dense_rank: int = 0
+    """From 1 among the nearest; 0 if it is none of them."""
+    lexical: float = 0.0
+    lexical_rank: int = 0
+    """From 1 among those that share most words; 0 if it is none of them."""
+    tokens: int = 0
+
+
+def recorded(settings: RecallSettings) -> dict[str, float]:
+    """Return *settings* as an event holds them."""
+    return {name: float(value) for name, value in msgspec.to_builtins(settings).items()}
+
+
+def settings_from(recorded: dict[str, float]) -> RecallSettings:
+    """Return the settings that an event holds. Raises ConfigError if it holds none (version 1 did not)."""
+    if not recorded:
+        raise ConfigError("this recall was recorded without its settings (version 1): it cannot be recomputed")
+    return msgspec.convert({**recorded, "pool": int(recorded["pool"])}, RecallSettings)
 
 
 def recall(
@@ -57,7 +91,7 @@ def recall(
 
     Args:
         query: Unit vector, shape `(dimension,)`.
-        options: In any order; the `pool` (or *k*) most similar are considered.
+        options: In any order.
         k: Most items to choose; 0 considers nobody.
         seed: Of the Thompson draws; None takes the posterior mean.
         settings: How to choose.
@@ -65,40 +99,137 @@ def recall(
     """
     if k == 0 or not options:
         return []
-    cosines = exact_cosines(np.stack([option.vector for option in options]), query)
-    near = sorted(zip(cosines, options, strict=True), key=lambda pair: (-pair[0], pair[1].item))
-    ranked = []
-    for cosine, option in near[: max(settings.pool, k)]:
-        similarity = min(1.0, max(0.0, cosine))
-        if similarity >= settings.gate:
-            draw = option.mean
-            if seed is not None:
-                draw += settings.scale * math.sqrt(option.variance) * normal(seed, option.item)
-            ranked.append((score(similarity, draw, settings.strength), similarity, draw, option))
-    ranked.sort(key=lambda entry: (-entry[0], entry[3].item))
-    candidates, left = [], k
-    for score_, similarity, draw, option in ranked:
-        harms = option.mean + settings.abstain * math.sqrt(option.variance) < 0
-        chosen = left > 0 and not harms
-        left -= chosen
-        candidates.append(
-            Candidate(
-                item=option.item, similarity=similarity, utility=option.mean, draw=draw, score=score_, chosen=chosen
-            )
+    vectors = np.stack([option.vector for option in options])
+    entries = []
+    for place, (cosine, option) in enumerate(zip(exact_cosines(vectors, query), options, strict=True)):
+        similarity = _unit(cosine)
+        if max(similarity, option.lexical) >= settings.gate:
+            fused = relevance(similarity, option.lexical, option.dense_rank, option.lexical_rank)
+            entries.append((similarity, fused, option, place))
+    entries.sort(key=lambda entry: entry[2].item)
+    kept = vectors[[place for *_, place in entries]] if entries else vectors[:0]
+    overlaps = _Overlaps(kept)
+    draws = [_draw(option, settings, None if seed is None else normal(seed, option.item)) for *_, option, _ in entries]
+    fused_ = [fused for _, fused, _, _ in entries]
+    given = [option for _, _, option, _ in entries]
+    chosen, reasons, overlap = _choose(fused_, draws, given, overlaps, k, settings)
+    propensities = _propensities(fused_, given, overlaps, k, seed, settings, chosen)
+    candidates = [
+        Candidate(
+            item=option.item, similarity=similarity, lexical=option.lexical, dense_rank=option.dense_rank,
+            lexical_rank=option.lexical_rank, relevance=fused, utility=option.mean,
+            deviation=math.sqrt(option.variance), draw=draws[place], score=score(fused, draws[place], settings.strength),
+            overlap=overlap[place], tokens=option.tokens, propensity=propensities[place], chosen=place in chosen,
+            reason=reasons[place],
         )
-    return candidates
+        for place, (similarity, fused, option, _) in enumerate(entries)
+    ]  # fmt: skip
+    return sorted(candidates, key=lambda candidate: (-candidate.score, candidate.item))
 
 
-def score(similarity: float, draw: float, strength: float) -> float:
-    """Return the score in [0, 1] of a *similarity* in [0, 1] and a *draw* of the gain, in units of the outcome."""
-    return similarity * (1.0 + min(strength, max(-strength, draw))) / (1.0 + strength)
+def relevance(similarity: float, lexical: float, dense_rank: int, lexical_rank: int) -> float:
+    """Return in [0, 1] how much an item has to do with the query, by likeness and by words."""
+    ranks = [1 / (RRF + rank) for rank in (dense_rank, lexical_rank) if rank]
+    fusion = (RRF + 1) / 2 * math.fsum(ranks)
+    return max(similarity, lexical) * (1 + fusion) / 2
+
+
+def score(relevance_: float, draw: float, strength: float) -> float:
+    """Return the score in [0, 1] of a *relevance* in [0, 1] and a *draw* of the gain, in units of the outcome."""
+    return relevance_ * (1.0 + min(strength, max(-strength, draw))) / (1.0 + strength)
 
 
 def normal(seed: int, item: str) -> float:
-    """Return a standard normal number for *item*: the same on every machine and with every version of numpy.
+    """Return a standard normal number for *item*: the same on every machine and with every version of numpy."""
+    return _normals(derive_seed(seed, item), 1)[0]
+
+
+def _normals(key: int, count: int) -> list[float]:
+    """Return standard normal numbers.
 
     From the raw bits of Philox (fixed by its definition) through the inverse distribution function; numpy's own
     normal numbers may change between its versions.
     """
-    raw = int(np.random.Philox(key=derive_seed(seed, item)).random_raw()) >> 11
-    return _NORMAL.inv_cdf((raw + 0.5) * 2.0**-53)
+    raw = np.atleast_1d(np.random.Philox(key=key).random_raw(count))
+    return [_NORMAL.inv_cdf(((int(bits) >> 11) + 0.5) * 2.0**-53) for bits in raw]
+
+
+def _draw(option: Option, settings: RecallSettings, chance: float | None) -> float:
+    if chance is None:
+        return option.mean
+    return option.mean + settings.scale * math.sqrt(option.variance) * chance
+
+
+class _Overlaps:
+    """Cosines between the options, clamped to [0, 1], computed when they are asked for."""
+
+    def __init__(self, vectors: Matrix) -> None:
+        self._vectors = vectors
+        self._rows: dict[int, list[float]] = {}
+
+    def of(self, place: int) -> list[float]:
+        """Return the overlap of every option with the one at *place*."""
+        if place not in self._rows:
+            self._rows[place] = [_unit(cosine) for cosine in exact_cosines(self._vectors, self._vectors[place])]
+        return self._rows[place]
+
+
+def _choose(
+    relevances: Sequence[float],
+    draws: Sequence[float],
+    options: Sequence[Option],
+    overlaps: _Overlaps,
+    k: int,
+    settings: RecallSettings,
+) -> tuple[set[int], list[str], list[float]]:
+    """Return the places of the chosen ones; for all why they were not, and their overlap with those chosen before."""
+    scores = [score(each, draw, settings.strength) for each, draw in zip(relevances, draws, strict=True)]
+    reasons = ["worse"] * len(options)
+    for place, option in enumerate(options):
+        if option.mean + settings.abstain * math.sqrt(option.variance) < 0:
+            reasons[place] = "harms"
+    waiting = [place for place, reason in enumerate(reasons) if reason == "worse"]
+    overlap = [0.0] * len(options)
+    chosen: set[int] = set()
+    left = settings.tokens
+    while waiting and len(chosen) < k:
+        # Options are sorted by id, and the first of equals wins.
+        best = max(waiting, key=lambda place: scores[place] * (1 - settings.diversity * overlap[place]))
+        waiting.remove(best)
+        if options[best].tokens > left:
+            reasons[best] = "budget"
+            continue
+        left -= options[best].tokens
+        chosen.add(best)
+        reasons[best] = ""
+        if settings.diversity:
+            nearer = overlaps.of(best)
+            for place in range(len(options)):
+                if place not in chosen:
+                    overlap[place] = max(overlap[place], nearer[place])
+    return chosen, reasons, overlap
+
+
+def _propensities(
+    relevances: Sequence[float],
+    options: Sequence[Option],
+    overlaps: _Overlaps,
+    k: int,
+    seed: int | None,
+    settings: RecallSettings,
+    chosen: set[int],
+) -> list[float]:
+    """Return how often each is chosen when the draws are repeated, the recorded draw included; 0 without a seed."""
+    if seed is None:
+        return [0.0] * len(options)
+    counts = [float(place in chosen) for place in range(len(options))]
+    chances = [_normals(derive_seed(seed, option.item, "propensity"), REPEATS) for option in options]
+    for turn in range(REPEATS):
+        draws = [_draw(option, settings, chance[turn]) for option, chance in zip(options, chances, strict=True)]
+        for place in _choose(relevances, draws, options, overlaps, k, settings)[0]:
+            counts[place] += 1
+    return [count / (REPEATS + 1) for count in counts]
+
+
+def _unit(cosine: float) -> float:
+    return min(1.0, max(0.0, cosine)) + 0.0

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synlearner.memory.embedders import MiniLM, model_folder
+from synlearner.memory.embedders import model_folder
+from synlearner.memory.minilm import MiniLM
 
 TEXTS = [
     "A short review.",
@@ -70,7 +71,7 @@ def test_it_agrees_with_torch(model: MiniLM, folder: Path) -> None:
 
 def test_the_same_texts_give_the_same_bits_in_every_process(model: MiniLM, folder: Path) -> None:
     code = (
-        "import hashlib, pathlib, sys; from synlearner.memory.embedders import MiniLM; texts = sys.argv[2:]\n"
+        "import hashlib, pathlib, sys; from synlearner.memory.minilm import MiniLM; texts = sys.argv[2:]\n"
         "print(hashlib.sha256(MiniLM(pathlib.Path(sys.argv[1])).embed(texts).tobytes()).hexdigest())"
     )
     texts = TEXTS[6:30]

@@ -38,6 +38,7 @@ def fill(home: Path, numbers: range) -> None:
 @pytest.fixture
 def home(full_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(library, "MIRROR_FROM", 100)
+    monkeypatch.setattr(library, "MIRROR_TAIL", 10)
     return Path(shutil.copytree(full_home, tmp_path / "home"))
 
 
@@ -50,8 +51,8 @@ def condition(memory: Memory) -> str:
 
 
 def proposals(memory: Memory, query: str, k: int = 150) -> set[str]:
-    mirror = memory._library._open_mirror()
-    return {digest for digest, _ in mirror.search(HashEmbedder().embed([query])[0], k)}
+    mirror = memory._library._mirror("")
+    return {digest for digest, _ in mirror._chroma.search(HashEmbedder().embed([query])[0], k)}
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +202,7 @@ def test_files_that_are_not_as_they_were_left_are_never_opened(
     folder = home / "derived" / "memory" / "mirror"
     damage(folder)
     monkeypatch.setattr(ChromaMirror, "_connect", lambda *_: pytest.fail("it was opened"))
-    mirror = ChromaMirror(folder, "hash-64", 64)
+    mirror = ChromaMirror(folder, "hash-64.1", 64)
     row = HashEmbedder().embed(["a"])
     for use in (lambda: mirror.search(row[0], 1), lambda: mirror.add(["a"], row), lambda: len(mirror)):
         with pytest.raises(MirrorBroken, match=message):
@@ -212,7 +213,7 @@ def test_a_collection_of_another_size_than_its_status_says_is_not_believed(home:
     folder = home / "derived" / "memory" / "mirror"
     remove_database(folder)
     with pytest.raises(MirrorBroken, match="it holds 0 vectors, its status says 150"):
-        ChromaMirror(folder, "hash-64", 64).search(HashEmbedder().embed(["a"])[0], 1)
+        ChromaMirror(folder, "hash-64.1", 64).search(HashEmbedder().embed(["a"])[0], 1)
 
 
 def test_a_large_memory_is_mirrored_a_page_at_a_time(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,13 +238,15 @@ def test_without_chromadb_the_scan_answers_and_says_why(
         memory.add(text(151))
         memory.flush()
         assert memory.search(text(151), k=1)["results"][0]["memory"] == text(151)
-        assert memory._library.problem == "ImportError: no chromadb"
+        assert memory.stats()["mirror"]["last_problem"] == "ImportError: no chromadb"
 
 
 def test_a_rebuild_embeds_nothing_and_starts_a_fresh_generation(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Memory.open(home, embedder=HashEmbedder()) as memory:
         monkeypatch.setattr(HashEmbedder, "embed", None)
-        assert memory.rebuild_mirror() == {"condition": "healthy", "watermark": 150, "generation": 2}
+        assert memory.rebuild_mirror() == {
+            "condition": "healthy", "watermark": 150, "canary": 1.0, "generation": 2
+        }  # fmt: skip
     assert len(list((home / "derived" / "memory" / "mirror").glob("g*"))) == 1
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from synlearner.errors import ConfigError, CorruptLog
 from synlearner.events import (
+    UPCASTERS,
     ExperienceRetired,
     Fact,
     PolicyUpdated,
@@ -11,7 +12,6 @@ from synlearner.events import (
     SampleGenerated,
     StudentScored,
     chain,
-    codec,
     decode,
     encode,
     payload_digest,
@@ -167,10 +167,10 @@ def test_a_payload_that_cannot_be_read_says_why_in_one_line(
 def test_an_old_version_is_lifted_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunFinished, "version", 3)
     monkeypatch.setitem(
-        codec.UPCASTERS, ("run_finished", 1), lambda old: {"tasks": old["tasks"], "given": old["given"]}
+        UPCASTERS, ("run_finished", 1), lambda old: {"tasks": old["tasks"], "given": old["given"]}
     )
     monkeypatch.setitem(
-        codec.UPCASTERS, ("run_finished", 2), lambda old: {"tasks": old["tasks"], "delivered": old["given"] + 1}
+        UPCASTERS, ("run_finished", 2), lambda old: {"tasks": old["tasks"], "delivered": old["given"] + 1}
     )
     assert decode("run_finished", 1, b'{"given":4,"tasks":2,"gone":0}') == RunFinished(tasks=2, delivered=5)
     assert decode("run_finished", 2, b'{"given":4,"tasks":2}') == RunFinished(tasks=2, delivered=5)

@@ -5,10 +5,12 @@ import pytest
 
 from synlearner.events.types import Candidate
 from synlearner.memory.index import Matrix
-from synlearner.memory.recall import Option, RecallSettings, normal, recall, score
+from synlearner.memory.recall import Option, RecallSettings, normal, recall, relevance, score
 
 SURE = 1e-12
 QUERY = np.array([1, 0], np.float32)
+SIDE = np.array([1, -1], np.float32)
+"""Turns a vector to the other side of the query."""
 
 
 def at(cosine: float) -> Matrix:
@@ -16,7 +18,7 @@ def at(cosine: float) -> Matrix:
 
 
 def option(name: str, cosine: float, mean: float = 0.0, variance: float = SURE) -> Option:
-    return Option(name, at(cosine), mean, variance)
+    return Option(name, at(cosine), mean, variance, dense_rank=1, lexical_rank=1)
 
 
 def chosen(candidates: list[Candidate]) -> list[str]:
@@ -73,9 +75,46 @@ def test_what_is_known_to_harm_is_considered_but_not_chosen() -> None:
     assert {candidate.item: candidate.chosen for candidate in found} == {"harms": False, "doubtful": True}
 
 
-def test_only_the_nearest_of_the_pool_are_considered() -> None:
-    found = ask(*(option(f"{place:02}", 0.3 + place / 100) for place in range(40)))
-    assert sorted(candidate.item for candidate in found) == [f"{place:02}" for place in range(24, 40)]
+def test_relevance_is_lifted_by_both_ranks_worked_by_hand() -> None:
+    """First by both: fusion 61/2 x (1/61 + 1/61) = 1. First by likeness alone: 1/2. Third and second: .9605."""
+    assert relevance(0.8, 0.0, 1, 1) == pytest.approx(0.8)
+    assert relevance(0.8, 0.0, 1, 0) == pytest.approx(0.8 * 0.75)
+    assert relevance(0.8, 0.0, 3, 2) == pytest.approx(0.8 * (1 + 61 / 2 * (1 / 63 + 1 / 62)) / 2)
+    assert relevance(0.1, 0.6, 9, 1) == pytest.approx(0.6 * (1 + 61 / 2 * (1 / 69 + 1 / 61)) / 2)
+
+
+def test_rare_words_in_common_open_the_gate_too() -> None:
+    word = Option("word", at(0.1), 0.0, SURE, dense_rank=2, lexical=0.5, lexical_rank=1)
+    assert [candidate.item for candidate in ask(word, option("far", 0.2))] == ["word"]
+
+
+def test_of_two_that_say_the_same_one_is_chosen_if_another_is_nearly_as_good() -> None:
+    """Hand-worked: the twin's .89 loses .3 x 1 of itself (.623) to the other's .85 x (1 - .3 x .55 …) = .71."""
+    twin, other = option("twin", 0.89), Option("other", at(0.85) * SIDE, 0.0, SURE, 1, 0.0, 1)
+    first = option("first", 0.9)
+    found = {candidate.item: candidate for candidate in ask(first, twin, other, k=2)}
+    assert {name for name, each in found.items() if each.chosen} == {"first", "other"}
+    assert found["twin"].overlap == pytest.approx(0.9 * 0.89 + (1 - 0.9**2) ** 0.5 * (1 - 0.89**2) ** 0.5, abs=1e-6)
+    assert (found["twin"].reason, found["first"].overlap) == ("worse", 0.0)
+    assert chosen(ask(first, twin, other, k=2, diversity=0.0)) == ["first", "twin"]
+
+
+def test_what_does_not_fit_is_passed_over_for_what_does() -> None:
+    long = Option("long", at(0.9), 0.0, SURE, tokens=500)
+    short, tiny = Option("short", at(0.8), 0.0, SURE, tokens=200), Option("tiny", at(0.7), 0.0, SURE, tokens=100)
+    found = {candidate.item: candidate for candidate in ask(long, short, tiny, tokens=300.0)}
+    assert {name: each.reason for name, each in found.items()} == {"long": "budget", "short": "", "tiny": ""}
+    assert chosen(ask(long, short, tiny, tokens=0.0)) == []
+
+
+def test_propensities_tell_how_often_chance_chooses() -> None:
+    """Equal in all but the name, one of two is chosen: each about half of the time; and never surely not."""
+    found = ask(option("a", 0.9, variance=0.02), option("b", 0.9, variance=0.02), k=1, seed=1)
+    assert sum(each.propensity for each in found) == pytest.approx(1)
+    assert all(0.25 < each.propensity < 0.75 for each in found)
+    sure = ask(option("a", 0.9), option("b", 0.5), k=1, seed=1)
+    assert [each.propensity for each in sure] == [1.0, 0.0]
+    assert [each.propensity for each in ask(option("a", 0.9), k=1)] == [0.0], "nothing was drawn"
 
 
 def test_strength_0_ranks_by_likeness_alone() -> None:

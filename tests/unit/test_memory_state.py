@@ -23,12 +23,16 @@ def learned(name: str, *, supersedes: str = "", **fields: Any) -> ExperienceLear
     plain: dict[str, Any] = {"type": "lesson", "title": "", "when": "", "content": f"about {name}", "polarity": 1}
     rest: dict[str, Any] = {"scope": "", "metadata": {}, "evidence": []}
     item = ExperienceItem(id=name, **(plain | rest | fields))
-    return ExperienceLearned(item=item, embedder="hash-4", vector=name.ljust(64, "0"), supersedes=supersedes)
+    return ExperienceLearned(
+        item=item, embedder="hash-4", vector=name.ljust(64, "0"), supersedes=supersedes, parents=[]
+    )
 
 
 def credited(name: str, *, outcome: float = 0.9, baseline: float = 0.5) -> ExperienceCredited:
-    credits_ = [Credit(item=name, mean=0.1, variance=0.01)]
-    return ExperienceCredited(family="mr", outcome=outcome, baseline=baseline, credits=credits_)
+    credits_ = [Credit(item=name, mean=0.1, variance=0.01, depth=0)]
+    return ExperienceCredited(
+        family="mr", outcome=outcome, baseline=baseline, noise=0.0, arm="", used=[name], credits=credits_
+    )
 
 
 def after(*facts: AnyFact) -> MemoryState:
@@ -53,7 +57,10 @@ def test_a_credit_sets_the_recorded_posterior_and_counts_for_or_against() -> Non
 
 
 def test_a_recall_counts_what_it_chose() -> None:
-    recalled = ExperienceRecalled(round=0, query="q", query_vector="0" * 64, candidates=[], chosen=["a"], seed=0)
+    recalled = ExperienceRecalled(
+        round=0, query="q", query_vector="0" * 64, scope="", filters={}, k=4, settings={}, control=0.0, candidates=[],
+        chosen=["a"], seed=0,
+    )  # fmt: skip
     assert after(learned("a"), learned("b"), recalled).record("a").recalled == 1
     assert after(learned("a"), learned("b"), recalled).record("b").recalled == 0
 
