@@ -9,13 +9,16 @@ from synlearner.errors import CorruptLog, LogError
 
 APPLICATION = 0x53594E4C
 """"SYNL", in the file's header, so that no other SQLite file is taken for a log."""
-FORMAT = 1
+FORMAT = 2
 WAIT = 30.0
 """Seconds that SQLite waits for a lock."""
 
+PAGE_SIZE = 8192
+"""Bytes: seven events of 1 KB fit, where three would in 4,096."""
+
 SCHEMA = """CREATE TABLE events (
     seq INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,
     kind TEXT NOT NULL,
     version INTEGER NOT NULL,
     run_id TEXT NOT NULL,
@@ -26,6 +29,15 @@ SCHEMA = """CREATE TABLE events (
     observed TEXT NOT NULL,
     hash BLOB NOT NULL
 )"""
+IDS = "CREATE TABLE ids (id TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID"
+"""See `synlearner.events.ids`."""
+WRITER = (
+    "CREATE TABLE writer (only INTEGER PRIMARY KEY CHECK (only = 1), epoch INTEGER NOT NULL, indexed INTEGER NOT NULL)"
+)
+"""One row: how often the log has been opened to write, and up to which seq `ids` is filled."""
+
+SCHEMA_1 = SCHEMA.replace("id TEXT NOT NULL,", "id TEXT NOT NULL UNIQUE,", 1)
+"""Of format 1, which had no other tables. Opening to write adds them; its events stay where they are."""
 
 FAILURES = (sqlite3.Error, UnicodeDecodeError)
 """What `sqlite3` raises. The second, where a message of SQLite repeats damaged text."""
@@ -69,9 +81,11 @@ def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
                 connection.close()
                 connection = _connect(Path(":memory:"))
             _create(connection)
-        _check_format(connection, path)
+        version = _check_format(connection, path)
         if write:
             _make_durable(connection, path)
+            if version < FORMAT:
+                _upgrade(connection)
     except FAILURES as error:
         connection.close()
         raise _judged(path, error) from error
@@ -92,6 +106,19 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def take_over(connection: sqlite3.Connection) -> int:
+    """Become the writer and return the epoch of it: whoever was so before can append no more."""
+    with transaction(connection):
+        connection.execute("UPDATE writer SET epoch = epoch + 1")
+        return current_epoch(connection)
+
+
+def current_epoch(connection: sqlite3.Connection) -> int:
+    """Return who may write: the epoch of the last that opened the log to do so."""
+    found = connection.execute("SELECT epoch FROM writer").fetchone()
+    return int(found[0]) if found else 0
 
 
 def unreadable(path: Path, error: Exception) -> LogError:
@@ -138,23 +165,44 @@ def _is_fresh(connection: sqlite3.Connection) -> bool:
 
 
 def _create(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
     with transaction(connection):
         connection.execute(SCHEMA)
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
-        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        _add_tables(connection)
 
 
-def _check_format(connection: sqlite3.Connection, path: Path) -> None:
+def _upgrade(connection: sqlite3.Connection) -> None:
+    with transaction(connection):
+        _add_tables(connection)
+        connection.execute("INSERT INTO ids SELECT id, seq FROM events ORDER BY id")
+        connection.execute("UPDATE writer SET indexed = (SELECT coalesce(max(seq), 0) FROM events)")
+
+
+def _add_tables(connection: sqlite3.Connection) -> None:
+    connection.execute(IDS)
+    connection.execute(WRITER)
+    connection.execute("INSERT INTO writer VALUES (1, 0, 0)")
+    connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _check_format(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the format of the file."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION:
         raise NotOurs(f"its application id is {application:#x}, ours is {APPLICATION:#x}")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > FORMAT:
         raise LogError(f"'{path}' has format {version}, this program knows up to {FORMAT}: a newer SynLearner wrote it")
-    # A changed schema could answer for the table, or act when it is written to.
-    schema = connection.execute("SELECT type, sql FROM sqlite_master WHERE tbl_name = 'events' AND sql IS NOT NULL")
-    if version != FORMAT or schema.fetchall() != [("table", SCHEMA)]:
-        raise CorruptLog(f"'{path}' is damaged: its table is not the one that was made; restore the home from a copy")
+    # A changed schema could answer for a table, or act when it is written to.
+    found = connection.execute(
+        "SELECT sql FROM sqlite_master WHERE tbl_name IN ('events', 'ids', 'writer') AND sql IS NOT NULL"
+    )
+    schema = {sql for (sql,) in found}
+    known = {1: ({SCHEMA_1},), 2: ({SCHEMA, IDS, WRITER}, {SCHEMA_1, IDS, WRITER})}
+    if schema not in known.get(version, ()):
+        raise CorruptLog(f"'{path}' is damaged: its tables are not those that were made; restore the home from a copy")
+    return int(version)
 
 
 def _make_durable(connection: sqlite3.Connection, path: Path) -> None:

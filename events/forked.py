@@ -30,7 +30,7 @@ class ForkedLog:
         """Return the end of the history."""
         return self.own.head()
 
-    def append(self, drafts: Sequence[Draft], *, expected_seq: int) -> list[Event]:
+    def append(self, drafts: Sequence[Draft], *, expected_seq: int) -> Sequence[Event]:
         """Add *drafts* at the end, all or none: see `EventLog`. A repeat of what a parent holds is recognised too."""
         ids = [draft.id for draft in drafts]
         shared = self._find_shared(ids)

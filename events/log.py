@@ -7,7 +7,7 @@ from typing import Protocol
 
 from synlearner.errors import ConfigError
 from synlearner.events.checks import open_rows
-from synlearner.events.rows import Found, Row, first_seq_of_repeat, prepare, seal
+from synlearner.events.rows import Appended, Found, Row, first_seq_of_repeat, prepare, seal
 from synlearner.events.types import EMPTY, Draft, Event, Head
 
 
@@ -17,7 +17,7 @@ class EventLog(Protocol):
     def head(self) -> Head:
         """Return the end of the history; `EMPTY` if it has no events."""
 
-    def append(self, drafts: Sequence[Draft], *, expected_seq: int) -> list[Event]:
+    def append(self, drafts: Sequence[Draft], *, expected_seq: int) -> Sequence[Event]:
         """Add *drafts* at the end, all or none, and return them as they will be read. On disk when it returns.
 
         A batch that is in the log already, whole and with the same payloads, is a repeat: the stored events are
@@ -68,17 +68,18 @@ class MemoryLog:
         """Return the end of the history; `EMPTY` if it has no events."""
         return Head(self._rows[-1].seq, self._rows[-1].hash.hex()) if self._rows else EMPTY
 
-    def append(self, drafts: Sequence[Draft], *, expected_seq: int) -> list[Event]:
+    def append(self, drafts: Sequence[Draft], *, expected_seq: int) -> Sequence[Event]:
         """Add *drafts* at the end, all or none: see `EventLog`."""
         entries = prepare(drafts)
         with self._mutex:
             head = self.head()
             found = self.find(entry.draft.id for entry in entries)
             if head.seq == expected_seq and not found:
-                rows, events = seal(entries, head)
+                sealed = seal(entries, head)
+                rows = [Row._make(row) for row in sealed]
                 self._rows += rows
                 self._places.update((row.id, Found(row.seq, row.kind, row.payload_digest)) for row in rows)
-                return events
+                return Appended(sealed)
             first = first_seq_of_repeat(entries, found, head=head, expected_seq=expected_seq)
         return list(self.read(after=first - 1, until=first - 1 + len(entries)))
 

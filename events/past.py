@@ -23,7 +23,7 @@ class PastLog:
         """Return the end of the past."""
         return self._head
 
-    def append(self, drafts: Sequence[Draft], *, expected_seq: int) -> list[Event]:
+    def append(self, drafts: Sequence[Draft], *, expected_seq: int) -> Sequence[Event]:
         """Refuse."""
         raise LogError(f"{len(drafts)} events after seq {expected_seq} cannot be appended: this is the past of a log")
 

@@ -18,19 +18,27 @@ from threading import RLock
 from synlearner.errors import ConfigError, CorruptLog, LogError
 from synlearner.events.anchor import Anchor
 from synlearner.events.checks import WAY_OUT, missing, open_rows
-from synlearner.events.database import FAILURES, NotOurs, open_database, problems_inside, transaction, unreadable
+from synlearner.events.committing import INSERT, Pen, check_epoch, hash_text, head_of
+from synlearner.events.database import (
+    FAILURES,
+    NotOurs,
+    current_epoch,
+    open_database,
+    problems_inside,
+    take_over,
+    transaction,
+    unreadable,
+)
 from synlearner.events.files import cannot_write
+from synlearner.events.ids import Ids, problems_of_ids
 from synlearner.events.log import check_place, read_range
-from synlearner.events.rows import Entry, Found, Row, first_seq_of_repeat, prepare, seal
+from synlearner.events.rows import Appended, Entry, Found, Row, first_seq_of_repeat, prepare
 from synlearner.events.types import EMPTY, Draft, Event, Head
 
 PAGE = 256
 """Rows fetched at a time: no read transaction stays open between pages, so no reader holds up a checkpoint."""
 
-_INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_HEAD = "SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1"
 _PAGE = "SELECT * FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
-_FOUND = "SELECT seq, kind, payload_digest FROM events WHERE id = ?"
 
 
 class SqliteLog:
@@ -45,11 +53,13 @@ class SqliteLog:
         self._anchor = anchor
         self._write = write
         self._mutex = RLock()
+        self._ids = Ids()
         # Before the log: events are committed before they are anchored, so what is anchored now must be there then.
         anchored = anchor.read() if anchor else None
         self._open: sqlite3.Connection | None = self._connect(anchored)
         try:
             self._check_anchor(anchored)
+            self._pen = self._take_over() if write else None
         except BaseException:
             self.close()
             raise
@@ -57,26 +67,26 @@ class SqliteLog:
     def head(self) -> Head:
         """Return the end of the history; `base` if it has no events."""
         with self._reading() as connection:
-            return _head(connection, self.base)
+            return head_of(connection, self.base)
 
-    def append(self, drafts: Sequence[Draft], *, expected_seq: int) -> list[Event]:
+    def append(self, drafts: Sequence[Draft], *, expected_seq: int) -> Sequence[Event]:
         """Add *drafts* at the end, all or none, and return them as they will be read: see `EventLog`."""
-        if not self._write:
+        if not self._pen:
             raise LogError(f"'{self.path}' is open for reading: open the home with write=True to append")
         entries = prepare(drafts)
         with self._mutex:
             connection = self._connection()
             try:
-                events = _commit(connection, entries, expected_seq, self.base)
+                rows = self._pen.commit(connection, entries, expected_seq)
             except (*FAILURES, OSError) as error:
                 events = self._outcome(entries, error)
-            if events is None:
+                self._acknowledge(Head(events[-1].seq, events[-1].hash))
+                return events
+            if rows is None:
                 return self._repeated(entries, expected_seq)
-            if events and self._anchor:
-                # The events are on disk. An anchor that falls behind is brought up to date by the next one.
-                with suppress(OSError):
-                    self._anchor.write(Head(events[-1].seq, events[-1].hash))
-        return events
+            if rows:
+                self._acknowledge(Head(rows[-1][0], rows[-1][-1].hex()))
+        return Appended(rows)
 
     def read(self, *, after: int = 0, until: int | None = None) -> Iterator[Event]:
         """Yield the events after seq *after* up to *until* (or to the end at this moment), in order, checked."""
@@ -105,7 +115,7 @@ class SqliteLog:
     def find(self, ids: Iterable[str]) -> dict[str, Found]:
         """Return what the log holds under *ids*, by id."""
         with self._reading() as connection:
-            return _find(connection, ids)
+            return self._ids.find(connection, list(ids))
 
     def adopt(self, rows: Iterable[Row]) -> Head:
         """Take over a whole history that has been checked already: into an empty log, and all of it or nothing."""
@@ -113,11 +123,12 @@ class SqliteLog:
             connection = self._connection()
             try:
                 with transaction(connection):
-                    head = _head(connection, self.base)
+                    head = head_of(connection, self.base)
                     if head.seq:
                         raise ConfigError(f"'{self.path}' holds {head.seq} events: take a history over into a new home")
-                    connection.executemany(_INSERT, rows)
-                    head = _head(connection, self.base)
+                    connection.executemany(INSERT, rows)
+                    head = head_of(connection, self.base)
+                    Ids().merge(connection, head.seq, least=1)
             except sqlite3.IntegrityError as error:
                 raise CorruptLog(f"an id stands twice in the history: {error}; export it again") from error
             except (*FAILURES, OSError) as error:
@@ -128,7 +139,7 @@ class SqliteLog:
     def problems(self) -> list[str]:
         """Return what SQLite finds wrong with the file, such as ids that its index does not have; ten at most."""
         with self._reading() as connection:
-            return problems_inside(connection)
+            return problems_inside(connection) + problems_of_ids(connection)
 
     def close(self) -> None:
         """Let go of the file and its anchor. May be called twice."""
@@ -162,7 +173,7 @@ class SqliteLog:
             found = connection.execute("SELECT hash FROM events WHERE seq = ?", (seq,)).fetchone()
         if found is None:
             raise CorruptLog(f"{missing(seq, seq)}, in '{self.path}': {WAY_OUT}")
-        return _hex(seq, found[0])
+        return hash_text(seq, found[0])
 
     # ---- opening -----------------------------------------------------------------------------------------------
 
@@ -198,6 +209,16 @@ class SqliteLog:
         if self._write and anchored != head:
             self._move_anchor(head)
 
+    def _take_over(self) -> Pen:
+        with self._reading() as connection:
+            return Pen(take_over(connection), self.base)
+
+    def _acknowledge(self, head: Head) -> None:
+        if self._anchor:
+            # The events are on disk. An anchor that falls behind is brought up to date by the next one.
+            with suppress(OSError):
+                self._anchor.write(head)
+
     def _move_anchor(self, head: Head) -> None:
         if self._anchor:
             try:
@@ -209,8 +230,7 @@ class SqliteLog:
 
     def _repeated(self, entries: Sequence[Entry], expected_seq: int) -> list[Event]:
         """Return the stored events of a batch that is in the log already; AppendConflict if it is not."""
-        with self._reading() as connection:
-            head, found = _head(connection, self.base), _find(connection, _ids(entries))
+        head, found = self.head(), self.find(entry.draft.id for entry in entries)
         if not found and head.seq == expected_seq:
             raise CorruptLog(f"'{self.path}' is damaged: its index of ids names events that are not there; {WAY_OUT}")
         first = first_seq_of_repeat(entries, found, head=head, expected_seq=expected_seq)
@@ -222,12 +242,15 @@ class SqliteLog:
         After an error the outcome of a commit is unknown, and the connection may believe what the disk does not
         hold: so a new one looks.
         """
+        epoch = self._pen.epoch if self._pen else 0
         if self._open:
             self._open.close()
-        self._open = None
+        self._open, self._ids = None, Ids()
         try:
             self._open = open_database(self.path, write=True)
-            there = len(_find(self._open, _ids(entries))) == len(entries)
+            check_epoch(current_epoch(self._open), epoch)
+            self._pen = Pen(epoch, self.base)
+            there = len(self.find(entry.draft.id for entry in entries)) == len(entries)
             # A failed sync may have left the batch in the page cache alone. A checkpoint writes it once more, to the
             # database itself, and syncs that; it is busy (1) if a reader is in the way.
             if there and self._open.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0:
@@ -235,43 +258,6 @@ class SqliteLog:
         except (*FAILURES, OSError, NotOurs) as second:
             raise _refusal(self.path, error) from second
         raise _refusal(self.path, error) from error
-
-
-def _commit(
-    connection: sqlite3.Connection, entries: Sequence[Entry], expected_seq: int, base: Head
-) -> list[Event] | None:
-    """Return the events, on disk; None if the log does not end where the writer believes, or knows an id."""
-    try:
-        with transaction(connection):
-            head = _head(connection, base)
-            if head.seq != expected_seq:
-                return None
-            rows, events = seal(entries, head)
-            connection.executemany(_INSERT, map(tuple, rows))  # sqlite3 binds a plain tuple faster than a named one
-    except sqlite3.IntegrityError:
-        return None
-    return events
-
-
-def _head(connection: sqlite3.Connection, base: Head) -> Head:
-    found = connection.execute(_HEAD).fetchone()
-    return Head(found[0], _hex(*found)) if found else base
-
-
-def _hex(seq: int, stored: object) -> str:
-    # A flipped bit can turn a column into another type.
-    if not isinstance(stored, bytes):
-        raise CorruptLog(f"event {seq}: its hash is not what was written; {WAY_OUT}")
-    return stored.hex()
-
-
-def _ids(entries: Sequence[Entry]) -> list[str]:
-    return [entry.draft.id for entry in entries]
-
-
-def _find(connection: sqlite3.Connection, ids: Iterable[str]) -> dict[str, Found]:
-    found = ((id_, connection.execute(_FOUND, (id_,)).fetchone()) for id_ in ids)
-    return {id_: Found._make(place) for id_, place in found if place}
 
 
 def _refusal(path: Path, error: Exception) -> LogError:

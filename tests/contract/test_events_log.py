@@ -118,7 +118,7 @@ def test_a_batch_that_is_only_partly_there_is_a_conflict(
 
 def test_the_same_payload_of_another_kind_under_a_known_id_is_a_conflict() -> None:
     entries = prepare([draft("a")])
-    found = Found(1, "another_kind", bytes.fromhex(entries[0].digest))
+    found = Found(1, "another_kind", entries[0].digest)
     with pytest.raises(AppendConflict, match="another payload"):
         first_seq_of_repeat(entries, {"a": found}, head=EMPTY, expected_seq=1)
 

@@ -45,7 +45,7 @@ def test_acknowledged_means_on_disk(log: SqliteLog) -> None:
 
 
 def test_the_file_says_that_it_is_ours_and_in_which_format(log: SqliteLog) -> None:
-    assert (pragma(log, "application_id"), pragma(log, "user_version")) == (0x53594E4C, 1)
+    assert (pragma(log, "application_id"), pragma(log, "user_version")) == (0x53594E4C, 2)
 
 
 @pytest.mark.parametrize("write", [True, False])
@@ -67,10 +67,10 @@ def test_a_foreign_file_is_refused_and_left_as_it_is(path: Path, write: bool) ->
 
 @pytest.mark.parametrize("write", [True, False])
 def test_a_newer_format_is_refused(log: SqliteLog, path: Path, write: bool) -> None:
-    log._connection().execute("PRAGMA user_version = 2")
+    log._connection().execute("PRAGMA user_version = 3")
     log.close()
     with pytest.raises(
-        LogError, match="has format 2, this program knows up to 1: a newer SynLearner wrote it"
+        LogError, match="has format 3, this program knows up to 2: a newer SynLearner wrote it"
     ) as refused:
         SqliteLog(path, anchor=None, write=write)
     assert not isinstance(refused.value, CorruptLog)
@@ -86,7 +86,7 @@ def test_a_newer_format_is_refused(log: SqliteLog, path: Path, write: bool) -> N
 def test_a_changed_schema_is_refused(log: SqliteLog, path: Path, change: str) -> None:
     log._connection().execute(change)
     log.close()
-    with pytest.raises(CorruptLog, match="its table is not the one that was made"):
+    with pytest.raises(CorruptLog, match="its tables are not those that were made"):
         SqliteLog(path, anchor=None, write=True)
 
 

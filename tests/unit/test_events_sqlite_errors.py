@@ -33,7 +33,7 @@ def test_a_full_disk_loses_nothing_and_the_same_append_works_when_there_is_space
     log.append([draft(0)], expected_seq=0)
     (pages,) = log._connection().execute("PRAGMA page_count").fetchone()
     log._connection().execute(f"PRAGMA max_page_count = {pages}")
-    batch = [draft(number, size=3000) for number in (1, 2)]
+    batch = [draft(number, size=20_000) for number in (1, 2)]
     with pytest.raises(
         LogError, match=r"no space left on the disk of .*: free some and run the same command again; nothing was"
     ):
@@ -161,7 +161,7 @@ def test_an_anchor_that_cannot_be_written_does_not_undo_an_append(
 
 def test_an_index_that_lost_an_id_is_damage_and_not_a_conflict(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
     log.append([draft(1)], expected_seq=0)
-    monkeypatch.setattr(sqlite, "_find", lambda *_: {})
+    monkeypatch.setattr(log, "find", lambda *_: {})
     with pytest.raises(CorruptLog, match="its index of ids names events that are not there"):
         log.append([draft(1)], expected_seq=1)
 
