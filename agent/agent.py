@@ -10,11 +10,13 @@ from synlearner.agent.cards import Row, Stream, load_stream, make_task
 from synlearner.agent.config import Settings, parse_settings
 from synlearner.agent.datasets import delivered_rows
 from synlearner.agent.execute import Executor
-from synlearner.agent.loop import begin, check_base_model, check_resumable, fold_run, go_on
+from synlearner.agent.loop import begin, check_base_model, check_resumable, go_on
 from synlearner.agent.reports import RunReport, report
+from synlearner.agent.snapshot import RUN
 from synlearner.agent.watcher import Silent, Watcher
 from synlearner.errors import ConfigError
 from synlearner.events.chance import event_id
+from synlearner.events.checkpoints import Checkpoint
 from synlearner.events.home import Home
 from synlearner.events.types import Draft, FeedbackGiven, SampleGenerated
 from synlearner.memory import Embedder, Memory, default_embedder
@@ -101,7 +103,8 @@ class Agent:
         """
         source = "" if isinstance(stream, Stream) else str(Path(stream).resolve())
         loaded = stream if isinstance(stream, Stream) else load_stream(stream)
-        state = fold_run(self._home.log)
+        checkpoint = Checkpoint(self._home, RUN)
+        state = checkpoint.state()
         forked = state.fork > 0 and not state.finished and state.started is not None
         if not isinstance(settings, Settings):
             settings = parse_settings(settings, base=state.settings if forked else None)
@@ -117,7 +120,8 @@ class Agent:
             state = begin(state, self._home.log, self.memory, loaded, settings, seed, base_model, source)
         executor = Executor(self._home.blobs, self.memory, embedder, policy, loaded, watcher)
         try:
-            state = go_on(state, self._home.log, self.memory, executor, watcher)
+            state = go_on(state, self._home.log, self.memory, executor, watcher, checkpoint.keep)
+            checkpoint.keep(state, every=1)
         finally:
             self.memory.flush()
         return report(state, self._home.log.head())
@@ -166,10 +170,10 @@ class Agent:
         if not -1 <= score <= 1:
             raise ConfigError(f"score {score} is not between -1 (harmful) and 1 (as good as it gets)")
         self._check_target(target, kind, name)
-        state = fold_run(self._home.log)
+        seq = self._home.log.head().seq
         fact = FeedbackGiven(target=target, score=float(score), text=text, source=source)
-        draft = Draft(fact=fact, id=event_id("", "feedback", state.seq))
-        for event in self._home.log.append([draft], expected_seq=state.seq):
+        draft = Draft(fact=fact, id=event_id("", "feedback", seq))
+        for event in self._home.log.append([draft], expected_seq=seq):
             self.memory.apply(event)
 
     def _check_target(self, target: str, kind: str, name: str) -> None:

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from synlearner.agent.config import differences, parse_settings
-from synlearner.agent.loop import fold_run
+from synlearner.agent.snapshot import RUN
 from synlearner.agent.state import RunState
 from synlearner.errors import ConfigError
+from synlearner.events.checkpoints import Checkpoint
 from synlearner.events.fork import fork
 from synlearner.events.home import Home
 from synlearner.events.types import Head
@@ -24,7 +25,7 @@ def fork_home(source: Path, at: int, into: Path, assignments: list[str], *, copy
         head = home.log.head()
         if not 1 <= at <= head.seq:
             raise ConfigError(f"--at {at} is no event of '{source}': its log holds 1 to {head.seq}")
-        changes = _changes(fold_run(home.log, until=at), at, assignments) if assignments else {}
+        changes = _changes(Checkpoint(home, RUN).state(until=at), at, assignments) if assignments else {}
     return fork(source, at, into, changes, copy=copy)
 
 

@@ -1,6 +1,7 @@
 """Begin or resume a run, then: decide, perform, append, fold, until there is nothing left to do."""
 
 import platform
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -101,13 +102,24 @@ def begin(
     return state
 
 
-def go_on(state: RunState, events: EventLog, memory: Experience, executor: Executor, watcher: Watcher) -> RunState:
-    """Perform actions until the run is finished. Every action is one batch: killed within one, nothing of it stays."""
+def go_on(
+    state: RunState,
+    events: EventLog,
+    memory: Experience,
+    executor: Executor,
+    watcher: Watcher,
+    keep: Callable[[RunState], None],
+) -> RunState:
+    """Perform actions until the run is finished. Every action is one batch: killed within one, nothing of it stays.
+
+    *keep* sees the state after each action.
+    """
     while action := decide(state):
         if isinstance(action, FinishRun):
             # Killed after the run is finished, the same command would start another one: nothing slow comes after.
             memory.flush()
         state = take_step(state, action, events, memory, executor, watcher)
+        keep(state)
     return state
 
 

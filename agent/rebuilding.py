@@ -4,7 +4,9 @@ import shutil
 from dataclasses import dataclass
 
 from synlearner.agent.loop import fold_run
+from synlearner.agent.snapshot import RUN
 from synlearner.errors import ConfigError
+from synlearner.events.checkpoints import Checkpoint
 from synlearner.events.home import Home
 from synlearner.memory import Memory
 from synlearner.memory.state import fold
@@ -41,6 +43,7 @@ def rebuild(home: Home, *, until: int | None = None) -> Rebuilt:
             shutil.rmtree(entry)
         else:
             entry.unlink()
+    Checkpoint(home, RUN).keep(state, every=1)
     with Memory(home) as memory:
         memory.flush()
         memory.rebuild_mirror()

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from synlearner.errors import ConfigError
+from synlearner.events.checkpoints import Checkpoint
 from synlearner.events.home import Home
 from synlearner.events.types import (
     Candidate,
@@ -27,7 +28,8 @@ from synlearner.memory.life import Fact as Tidying
 from synlearner.memory.life import LifeSettings, contradicted, tidy
 from synlearner.memory.recall import RecallSettings, recall, recorded, settings_from
 from synlearner.memory.records import Record, succeeded
-from synlearner.memory.state import MemoryState, fold
+from synlearner.memory.snapshot import MEMORY
+from synlearner.memory.state import MemoryState
 
 
 class Experience:
@@ -55,7 +57,8 @@ class Experience:
         self._home = home
         self._embedder = embedder
         self._settings = settings or RecallSettings()
-        self.state = fold(home.log.read())
+        self._checkpoint = Checkpoint(home, MEMORY)
+        self.state = self._checkpoint.state()
         self._library = Library(home.blobs, home.derived / "memory", self.state, writable=home.writable, mirror=mirror)
         if embedder is not None:
             self._check_embedder(embedder)
@@ -181,6 +184,7 @@ class Experience:
         """Take in an event that was appended to the home's log, of any kind. One that is known is passed over."""
         if event.seq == self.state.seq + 1:
             self.state.apply(event)
+            self._checkpoint.keep(self.state)
         elif event.seq > self.state.seq:
             self._follow()
 
@@ -201,9 +205,10 @@ class Experience:
         return self._library.mirror_status()
 
     def close(self) -> None:
-        """Flush, and let go of the mirror. May be called twice."""
+        """Flush, keep a checkpoint, and let go of the mirror. May be called twice."""
         try:
             self._library.flush()
+            self._checkpoint.keep(self.state, every=1)
         finally:
             self._library.close()
 

@@ -9,6 +9,7 @@ import msgspec
 
 from synlearner.errors import ConfigError
 from synlearner.events.chance import event_id
+from synlearner.events.checkpoints import Checkpoint
 from synlearner.events.home import Home
 from synlearner.events.types import (
     AnyFact,
@@ -30,7 +31,8 @@ from synlearner.memory.index import check_vectors, exact_cosines, pack
 from synlearner.memory.items import Fields, check_count, check_text, embedded_text, new_item, quoted, result_of
 from synlearner.memory.life import merge, split
 from synlearner.memory.recall import recall
-from synlearner.memory.state import MemoryState, Record, fold
+from synlearner.memory.snapshot import MEMORY
+from synlearner.memory.state import MemoryState, Record
 
 Results = dict[str, Any]
 
@@ -324,7 +326,7 @@ class Memory(Experience):
     def _state_at(self, seq: int) -> MemoryState:
         if check_count(seq, "as_of") > self.state.seq:
             raise ConfigError(f"as_of {seq} is in the future: this log ends at {self.state.seq}")
-        return fold(self._home.log.read(until=seq))
+        return Checkpoint(self._home, MEMORY).state(until=seq)
 
     def _present(self, item: str) -> Record:
         """Return the record that *item* lives on in. Raises ConfigError if it has left memory."""

@@ -25,6 +25,7 @@ from synlearner.events.types import (
 from synlearner.memory import ExactIndex, HashEmbedder, Memory, MemoryState, RecallSettings, credit, fold, recall
 from synlearner.memory.index import Matrix, exact_cosines
 from synlearner.memory.recall import Option
+from synlearner.memory.snapshot import dump, load
 
 NAMES = st.sampled_from(["a", "b", "c", "d", "e"])
 NUMBERS = st.floats(-2, 2)
@@ -96,6 +97,19 @@ def test_a_prefix_and_the_rest_fold_to_the_whole(facts: list[AnyFact], data: st.
     whole = fold(events)
     assert state.digest() == whole.digest()
     assert (state.seq, state.vectors, state.owners) == (whole.seq, whole.vectors, whole.owners)
+
+
+@given(st.lists(FACTS, max_size=25), st.data())
+def test_a_state_that_was_kept_goes_on_as_if_nothing_had_been(facts: list[AnyFact], data: st.DataObject) -> None:
+    events = events_of(facts)
+    cut = data.draw(st.integers(0, len(events)))
+    state = load(dump(fold(events[:cut])))
+    assert state.dirty == set(state.records)
+    for event in events[cut:]:
+        state.apply(event)
+    whole = fold(events)
+    assert state.digest() == whole.digest()
+    assert vars(state) | {"dirty": set()} == vars(whole) | {"dirty": set()}
 
 
 @given(st.lists(FACTS, max_size=40))
