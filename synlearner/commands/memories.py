@@ -2,8 +2,11 @@
 
 import json
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from synlearner.commands.reading import reading
 from synlearner.commands.result import Result
 from synlearner.errors import ConfigError
 
@@ -11,10 +14,17 @@ if TYPE_CHECKING:
     from synlearner.memory import Memory
 
 
-def _memory(args: Namespace, *, write: bool = False) -> "Memory":
+@contextmanager
+def _memory(args: Namespace, *, write: bool = False) -> "Iterator[Memory]":
     from synlearner.memory import Memory  # noqa: PLC0415
 
-    return Memory.open(args.home, write=write, create=write)
+    if write:
+        with Memory.open(args.home, write=True) as memory:
+            yield memory
+    else:
+        # What the mirror was like in the past is not recorded, and answers are the same without it.
+        with reading(args) as home, Memory(home, mirror=args.as_of is None) as memory:
+            yield memory
 
 
 def _json_filter(text: str | None) -> Any:
@@ -33,15 +43,16 @@ def search(args: Namespace) -> Result:
     """Search."""
     with _memory(args) as memory:
         found = memory.search(
-            args.text, k=args.k, filters=_json_filter(args.filter), as_of=args.as_of, explain=args.explain
-        )
+            args.text, k=args.k, filters=_json_filter(args.filter), explain=args.explain,
+            scope=args.scope, max_tokens=args.max_tokens,
+        )  # fmt: skip
     return Result(found, _items_text(found["results"]))
 
 
 def list_(args: Namespace) -> Result:
     """List."""
     with _memory(args) as memory:
-        found = memory.get_all(filters=_json_filter(args.filter), limit=args.limit)
+        found = memory.get_all(filters=_json_filter(args.filter), limit=args.limit, scope=args.scope)
     return Result(found, _items_text(found["results"]))
 
 
@@ -59,8 +70,44 @@ def add(args: Namespace) -> Result:
     """Learn an item."""
     polarity = -1 if args.avoid else 1
     with _memory(args, write=True) as memory:
-        done = memory.add(args.text, type=args.type, title=args.title, when=args.when, polarity=polarity)
-    return Result(done, "\n".join(f"{change['event']} {change['id']}" for change in done["results"]))
+        done = memory.add(args.text, type=args.type, title=args.title, when=args.when, polarity=polarity,
+                          scope=args.scope)  # fmt: skip
+    return Result(done, _changes_text(done))
+
+
+def tend(args: Namespace) -> Result:
+    """Tend."""
+    with _memory(args, write=True) as memory:
+        done = memory.tend()
+    return Result(done, _changes_text(done) or "nothing to do")
+
+
+def merge(args: Namespace) -> Result:
+    """Merge two items."""
+    with _memory(args, write=True) as memory:
+        done = memory.merge(args.id, args.into)
+    return Result(done, _changes_text(done))
+
+
+def split(args: Namespace) -> Result:
+    """Take a merge back."""
+    with _memory(args, write=True) as memory:
+        done = memory.split(args.id)
+    return Result(done, _changes_text(done))
+
+
+def reembed(args: Namespace) -> Result:
+    """Begin another generation of vectors."""
+    from synlearner.memory import named_embedder  # noqa: PLC0415
+
+    embedder = named_embedder(args.model)
+    with _memory(args, write=True) as memory:
+        done = memory.reembed(embedder)
+    return Result(done, f"{done['items']} items have vectors of {done['embedder']}: generation {done['generation']}")
+
+
+def _changes_text(done: dict[str, Any]) -> str:
+    return "\n".join(f"{change['event']} {change['id']}" for change in done["results"])
 
 
 def feedback(args: Namespace) -> Result:
@@ -101,14 +148,14 @@ def stats(args: Namespace) -> Result:
 def export(args: Namespace) -> Result:
     """Write the items."""
     with _memory(args) as memory:
-        done = memory.export(args.file)
+        done = memory.export(args.file, format=args.format)
     return Result(done, f"{done['items']} items in {args.file}")
 
 
 def import_(args: Namespace) -> Result:
     """Learn the items of a file."""
     with _memory(args, write=True) as memory:
-        done = memory.import_(args.file)
+        done = memory.import_(args.file, format=args.format, collection=args.collection)
     added = sum(change["event"] == "ADD" for change in done["results"])
     return Result(done, f"{added} items learnt, {len(done['results']) - added} known already")
 
