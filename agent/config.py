@@ -1,10 +1,12 @@
 """Settings: small frozen parts, checked before anything runs. `--set part.field=value` changes one of them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from synlearner.errors import ConfigError
 
@@ -41,6 +43,51 @@ class PolicySettings(_Part):
     """Most tokens that a learning step reads at once, prompt included: about 1.5 MB of memory each at 135M weights."""
     checkpointing: bool = False
     """Compute activations again instead of keeping them: a third more time, a fraction of the memory, equal bits."""
+    engine: Literal["transformers", "vllm", "openai"] = "transformers"
+    """Embedded; vLLM in this process (`make vllm`); or any server with OpenAI's chat API, at `base_url`."""
+    base_url: str = ""
+    """Of the server, with the version: `http://localhost:8000/v1`."""
+    grammar: Literal["none", "json"] = "none"
+    """`json`: samples are JSON objects of the card's fields, by construction; `none`: plain text that is parsed."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_plain_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in {"http", "https"} or not parts.hostname):
+            raise ValueError("it must begin with http:// or https://")
+        if parts.username or parts.password or parts.query:
+            # Settings are recorded, so a secret in them would be, too.
+            raise PydanticCustomError(
+                "secret", "put no key into it: name its environment variable in server.api_key_env"
+            )
+        return url
+
+    @model_validator(mode="after")
+    def _has_a_server(self) -> Self:
+        if self.engine == "openai" and not self.base_url:
+            raise PydanticCustomError(
+                "server", "policy.engine=openai needs policy.base_url, like http://localhost:8000/v1"
+            )
+        return self
+
+
+class ServerSettings(_Part):
+    """The server behind `policy.engine=openai`, where `policy.model` is the server's name for the model."""
+
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] = "OPENAI_API_KEY"
+    """Environment variable that holds the key; nothing else of it is read or kept. Unset: no key is sent."""
+    timeout: Annotated[float, Field(gt=0, le=3600)] = 120.0
+    """Seconds for one sample."""
+    attempts: Annotated[int, Field(ge=1, le=20)] = 5
+    parallel: Annotated[int, Field(ge=1, le=256)] = 16
+    """Requests at a time."""
+    per_minute: Annotated[float, Field(ge=0)] = 0.0
+    """Most requests in a minute; 0 sets no limit."""
+    weights: str = ""
+    """The same model's weights here (as `policy.model` of the embedded engine), to learn with; empty: no learning."""
+    adapters: str = ""
+    """Folder that the server reads adapters from; empty for a temporary one on this machine."""
 
 
 class LoopSettings(_Part):
@@ -76,6 +123,8 @@ class DaiSettings(_Part):
     """Most seeds of the label that a prompt shows."""
     coverage: bool = True
     """Draw attribute values so that pairs of them are covered; false draws them independently."""
+    at_once: Annotated[int, Field(ge=1, le=64)] = 4
+    """Most of the card's attributes that a prompt states."""
     proposals: Annotated[int, Field(ge=0, le=32)] = 0
     """Topics that the policy and the memory propose for each label of a card without attributes; 0 asks for none."""
     relevance: Annotated[float, Field(ge=-1, le=1)] = 0.5
@@ -153,6 +202,10 @@ class MemorySettings(_Part):
     """Experience items recalled for a round; 0 switches recall off."""
     gate: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Least similarity of an item to the task."""
+    control: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    """Share of prompts that are planned without what was recalled: they tell what memory is worth (`memory stats`)."""
+    tokens: Annotated[int, Field(ge=0, le=100_000)] = 600
+    """Most that recalled items may take in a prompt."""
     mirror: bool = True
     """Keep the ChromaDB mirror of the vectors."""
 
@@ -177,6 +230,7 @@ class Settings(_Part):
     reward: RewardSettings = RewardSettings()
     memory: MemorySettings = MemorySettings()
     students: StudentSettings = StudentSettings()
+    server: ServerSettings = ServerSettings()
 
 
 def parse_settings(assignments: Sequence[str] = (), *, base: Mapping[str, Any] | None = None) -> Settings:
@@ -185,7 +239,9 @@ def parse_settings(assignments: Sequence[str] = (), *, base: Mapping[str, Any] |
     Raises:
         ConfigError: Naming the assignment, the rule and the way out.
     """
-    tree: dict[str, Any] = {part: dict(fields) for part, fields in (base or Settings().model_dump()).items()}
+    tree: dict[str, Any] = {
+        part: dict(fields) for part, fields in Settings.model_validate(base or {}).model_dump().items()
+    }
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         part, dot, field = key.strip().partition(".")
@@ -208,6 +264,8 @@ def first_problem(error: ValidationError) -> str:
     """Return the first problem of a pydantic error on one line: where, what value, which rule."""
     problem = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] in {"secret", "server"}:  # the value must not be shown, or is everything
+        return f"{where}: {problem['msg']}"
     return f"{where}={problem['input']!r}: {problem['msg'].lower()}"
 
 

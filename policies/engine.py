@@ -1,5 +1,6 @@
 """The seam between the loop and whatever writes samples. An engine samples from one policy version at a time."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -34,7 +35,7 @@ class Sample:
     logprobs: list[float]
     """Nats, one per token, over the kept set at the sampling temperature; empty if the engine has none."""
     finish: str
-    """`stop`, `length` or `error`."""
+    """`stop`, `length`, or `error`: then `text` says what failed."""
 
     def __post_init__(self) -> None:
         if self.logprobs and len(self.logprobs) != len(self.token_ids):
@@ -44,12 +45,22 @@ class Sample:
             )
 
 
+def failed(reason: str) -> Sample:
+    """Return what stands for a sample that could not be written: the event of it says why."""
+    return Sample(reason, [], [], "error")
+
+
+def hashed(words: Sequence[str]) -> list[int]:
+    """Return token ids for an engine that has none: a number for each word, the same everywhere."""
+    return [int.from_bytes(hashlib.sha256(word.encode("utf-8", "replace")).digest()[:4], "big") for word in words]
+
+
 class Engine(Protocol):
     """Samples from one version of the policy."""
 
     @property
     def name(self) -> str:
-        """What `sample_generated` calls it: `transformers`, `scripted`."""
+        """What `sample_generated` calls it: `transformers`, `vllm`, `openai`, `scripted`."""
 
     @property
     def base_model(self) -> str:

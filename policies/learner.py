@@ -227,7 +227,8 @@ def _accumulate(model: PolicyModel, part: MicroBatch, settings: StepSettings, wh
 def _objective(model: PolicyModel, part: MicroBatch, objective: Objective) -> tuple[Tensor, Tensor, float]:
     """Return loss and KL per token, and the largest gap between sampler and trainer."""
     packed, group = part.packed, part.group
-    support = Support(group.decoding.temperature, group.decoding.min_p, part.allowed)
+    how = group.decoding
+    support = Support(how.temperature, how.min_p, part.allowed, top_k=how.top_k, top_p=how.top_p)
     kept_T, full_T = token_logprobs(model, packed, support, slopes=part.reference_T is not None)
     old_T = torch.tensor([v for s in group.samples for v in s.logprobs], device=kept_T.device, dtype=kept_T.dtype)
     advantage_N = torch.tensor([s.advantage for s in group.samples], device=kept_T.device, dtype=kept_T.dtype)

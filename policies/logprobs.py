@@ -5,13 +5,15 @@ model's logits are a plain product with its output embedding, `head_logprobs` ho
 log-probability in its hidden state is as long as that state, and is worked out together with the value.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from synlearner.events.types import Decoding
+from synlearner.policies.sampler import Cuts, floors
 
 ROWS = 64
 """Rows worked on at a time."""
@@ -25,11 +27,18 @@ class Support:
     min_p: float
     allowed_T_W: Tensor | None = None
     """Tokens that a grammar allowed, as int32 bit masks: bit `i` of word `w` is token `32 w + i`. None allows all."""
+    top_k: int = 0
+    top_p: float = 1.0
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether unlikely tokens were cut off."""
+        return self.min_p > 0 or self.top_k > 0 or self.top_p < 1
 
     @property
     def is_whole(self) -> bool:
         """Whether nothing was cut off."""
-        return not self.min_p and self.allowed_T_W is None
+        return not self.is_cut and self.allowed_T_W is None
 
 
 def drawn_logprobs(logits_T_V: Tensor, target_T: Tensor, support: Support) -> tuple[Tensor, Tensor]:
@@ -156,11 +165,12 @@ def _scaled(logits: Tensor, target_T: Tensor, rows: slice, support: Support) -> 
     scaled = logits.to(torch.promote_types(logits.dtype, torch.float32)) / support.temperature
     if support.allowed_T_W is not None:
         scaled.masked_fill_(~unpacked(support.allowed_T_W[rows], scaled.shape[1]), -torch.inf)
-    if not support.min_p:
+    if not support.is_cut:
         return scaled, None
-    drawn = scaled.gather(1, target_T[rows, None])[:, 0]
-    floor = torch.minimum(scaled.amax(-1) + math.log(support.min_p), drawn)
-    return scaled, scaled.masked_fill(scaled < floor[:, None], -torch.inf)
+    drawn = scaled.gather(1, target_T[rows, None])
+    plain = Decoding(temperature=1.0, min_p=support.min_p, max_new_tokens=1, top_k=support.top_k, top_p=support.top_p)
+    floor = torch.minimum(floors(scaled, Cuts.of([plain] * len(scaled), scaled.device)), drawn)
+    return scaled, scaled.masked_fill(scaled < floor, -torch.inf)
 
 
 def unpacked(allowed_T_W: Tensor, size: int) -> Tensor:

@@ -4,15 +4,20 @@ A prompt is read once for its whole group; finished rows leave the batch; each r
 It knows nothing of tasks or rewards, and never trains: `synlearner.policies.learner` does, on the same weights.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
 import torch
+from torch import Tensor
 
+from synlearner.errors import EngineError
 from synlearner.policies.decoding import make_decoding
-from synlearner.policies.engine import Progress, Request, Sample
+from synlearner.policies.engine import Progress, Request, Sample, failed
+from synlearner.policies.grammar import grammars_of
+from synlearner.policies.logprobs import unpacked
 from synlearner.policies.model import PolicyModel
-from synlearner.policies.sampler import draw, kept_logprobs, uniforms
+from synlearner.policies.packed import packed
+from synlearner.policies.rows import Row
+from synlearner.policies.sampler import Cuts, candidates, draw, uniforms
 
 ROWS = 64
 """Samples that are written side by side: weights are read once a step for all of them."""
@@ -36,9 +41,12 @@ class TransformersEngine:
         """Serve this adapter from now on; None is the untrained policy."""
         self._model.load_adapter(adapter)
 
+    @torch.inference_mode()
     def generate(self, requests: Sequence[Request], *, progress: Progress | None = None) -> list[list[Sample]]:
-        """Return the group of each request, in order."""
-        groups: list[list[Sample]] = []
+        """Return the group of each request, in order. A prompt that the model cannot read fails alone.
+
+        A group whose prompt is too long has samples that finish with `error` and say why.
+        """
         tokens = ended = 0
 
         def count(new_tokens: int, new_ended: int) -> None:
@@ -47,74 +55,58 @@ class TransformersEngine:
             if progress:
                 progress(tokens, ended)
 
-        batch: list[Request] = []
-        for request in requests:
-            if batch and sum(len(r.seeds) for r in [*batch, request]) > self._rows:
-                groups.extend(self._batch(batch, count))
-                batch = []
-            batch.append(request)
-        if batch:
-            groups.extend(self._batch(batch, count))
+        prompts = [self._model.prompt_tokens(r.text, r.prefix) for r in requests]
+        problems = [self._problem(p, r) for p, r in zip(prompts, requests, strict=True)]
+        groups = [[failed(problem)] * len(r.seeds) for problem, r in zip(problems, requests, strict=True)]
+        count(0, sum(len(group) for group, problem in zip(groups, problems, strict=True) if problem))
+        readable = [i for i, problem in enumerate(problems) if not problem]
+        with packed(self._model.network):
+            for batch in _batches(requests, readable, self._rows):
+                for i, group in zip(batch, self._batch([(requests[i], prompts[i]) for i in batch], count), strict=True):
+                    groups[i] = group
         return groups
 
-    @torch.inference_mode()
-    def _batch(self, requests: list[Request], count: Progress) -> list[list[Sample]]:
-        prompts = [self._model.prompt_tokens(r.text, r.prefix) for r in requests]
-        longest = max(len(p) + r.decoding.max_new_tokens for p, r in zip(prompts, requests, strict=True))
-        self._model.check_fits(longest)
-        rows = [_Row(r, i, seed) for i, r in enumerate(requests) for seed in r.seeds]
-        _write(self._model, prompts, rows, count)
-        return [[row.sample() for row in rows if row.group == i] for i in range(len(requests))]
+    def _problem(self, prompt: list[int], request: Request) -> str:
+        try:
+            self._model.check_fits(len(prompt) + request.decoding.max_new_tokens)
+        except EngineError as error:
+            return str(error)
+        return ""
+
+    def _batch(self, asked: list[tuple[Request, list[int]]], count: Progress) -> list[list[Sample]]:
+        rows = [Row(request, place, seed) for place, (request, _) in enumerate(asked) for seed in request.seeds]
+        _write(self._model, [prompt for _, prompt in asked], rows, count)
+        return [[row.sample() for row in rows if row.group == place] for place in range(len(asked))]
 
 
-@dataclass(slots=True)
-class _Row:
-    """One sample while it is written."""
-
-    request: Request
-    group: int
-    seed: int
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    text: str = ""
-    finish: str = ""
-
-    def add(self, token: int, logprob: float, model: PolicyModel) -> None:
-        """Take a drawn token, and notice the end."""
-        self.token_ids.append(token)
-        # Six decimals: far below float32 noise between sampler and trainer (about 1e-5), a third of the log's size.
-        self.logprobs.append(round(logprob, 6))
-        if token in model.end_tokens:
-            self.finish = "stop"
-            self.text = model.decode(self.token_ids[:-1])
-            return
-        self.text = model.decode(self.token_ids)
-        stop = self.request.stop
-        # A stop before the first word would end an empty sample: leading blank lines are read over.
-        if stop and stop in self.text.lstrip():
-            self.finish = "stop"
-            self.text = self.text.lstrip().split(stop, 1)[0]
-        elif len(self.token_ids) == self.request.decoding.max_new_tokens:
-            self.finish = "length"
-
-    def sample(self) -> Sample:
-        return Sample(self.text.strip(), self.token_ids, self.logprobs, self.finish)
+def _batches(requests: Sequence[Request], places: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Yield *places* of requests in their order, as many as have at most *most* samples together, or one."""
+    batch: list[int] = []
+    for place in places:
+        if batch and sum(len(requests[i].seeds) for i in [*batch, place]) > most:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
 
 
-def _write(model: PolicyModel, prompts: list[list[int]], rows: list[_Row], count: Progress) -> None:
+def _write(model: PolicyModel, prompts: list[list[int]], rows: list[Row], count: Progress) -> None:
     """Write all *rows* to their end, one token for every open row at a time."""
     settings = [row.request.decoding for row in rows]
     longest = max(setting.max_new_tokens for setting in settings)
-    temperature_B = torch.tensor([setting.temperature for setting in settings], device=model.device)
-    min_p_B = torch.tensor([setting.min_p for setting in settings], device=model.device)
+    cuts = Cuts.of(settings, model.device)
     uniform_B_T = torch.stack([uniforms(row.seed, longest) for row in rows]).to(model.device)
+    for row, setting in zip(rows, settings, strict=True):
+        row.matcher = grammars_of(model).matcher(setting.grammar) if setting.grammar else None
     decoding = make_decoding(model, prompts, [row.group for row in rows], longest)
     logits_B_V = decoding.begin()
     with decoding.writing():
         for step in range(longest):
-            logprobs_B_V = kept_logprobs(logits_B_V.float(), temperature_B, min_p_B)
-            token_B = draw(logprobs_B_V, uniform_B_T[:, step])
-            drawn_B = logprobs_B_V.gather(1, token_B[:, None])[:, 0]
+            logprobs_B_K, ids_B_K = candidates(_finite(logits_B_V), cuts, _allowed(rows, logits_B_V))
+            place_B_1 = draw(logprobs_B_K, uniform_B_T[:, step])[:, None]
+            token_B = ids_B_K.gather(1, place_B_1)[:, 0]
+            drawn_B = logprobs_B_K.gather(1, place_B_1)[:, 0]
             for row, token, logprob in zip(rows, token_B.tolist(), drawn_B.tolist(), strict=True):
                 row.add(token, logprob, model)
             kept = [i for i, row in enumerate(rows) if not row.finish]
@@ -124,6 +116,27 @@ def _write(model: PolicyModel, prompts: list[list[int]], rows: list[_Row], count
             if len(kept) < len(rows):
                 decoding.keep(kept)
                 rows = [rows[i] for i in kept]
-                token_B, temperature_B, min_p_B = token_B[kept], temperature_B[kept], min_p_B[kept]
-                uniform_B_T = uniform_B_T[kept]
+                index_B = torch.tensor(kept, device=model.device)
+                token_B, cuts, uniform_B_T = token_B[index_B], cuts[index_B], uniform_B_T[index_B]
             logits_B_V = decoding.step(token_B)
+
+
+def _finite(logits_B_V: Tensor) -> Tensor:
+    if not torch.isfinite(logits_B_V.amax()):
+        raise EngineError("the model's logits are not finite: use policy.dtype=float32, or lower the learning rates")
+    return logits_B_V.float()
+
+
+def _allowed(rows: Sequence[Row], logits_B_V: Tensor) -> Tensor | None:
+    """Return what the grammars of *rows* allow next, boolean `(B, V)`; None where no row has one."""
+    masks = [row.matcher.mask() if row.matcher else None for row in rows]
+    words = next((len(mask) for mask in masks if mask is not None), 0)
+    if not words:
+        return None
+    every_W = torch.full((words,), -1, dtype=torch.int32)
+    allowed_B_W = torch.stack([every_W if mask is None else mask for mask in masks])
+    allowed_B_V = unpacked(allowed_B_W, logits_B_V.shape[1])
+    for i, mask in enumerate(masks):
+        if mask is None:
+            allowed_B_V[i] = True
+    return allowed_B_V.to(logits_B_V.device)

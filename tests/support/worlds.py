@@ -74,7 +74,7 @@ QUICK = ("loop.rounds=2", "loop.prompts=4", "loop.group=3", "loop.fill_rounds=3"
 """Settings for runs that last a second."""
 
 
-def tiny_model(folder: Path) -> Path:
+def tiny_model(folder: Path, *, hidden: int = 32) -> Path:
     """Save a Llama with random weights and a byte-level tokenizer; return its folder."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -96,7 +96,7 @@ def tiny_model(folder: Path) -> Path:
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
     config = LlamaConfig(
-        vocab_size=len(fast), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        vocab_size=len(fast), hidden_size=hidden, intermediate_size=2 * hidden, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=2048, eos_token_id=fast.eos_token_id,
         pad_token_id=fast.pad_token_id, bos_token_id=fast.convert_tokens_to_ids("<|im_start|>"), tie_word_embeddings=True,
     )  # fmt: skip
