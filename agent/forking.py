@@ -7,13 +7,14 @@ from synlearner.agent.config import differences, parse_settings
 from synlearner.agent.snapshot import RUN
 from synlearner.agent.state import RunState
 from synlearner.errors import ConfigError
+from synlearner.events.addresses import shown
 from synlearner.events.checkpoints import Checkpoint
 from synlearner.events.fork import fork
 from synlearner.events.home import Home
 from synlearner.events.types import Head
 
 
-def fork_home(source: Path, at: int, into: Path, assignments: list[str], *, copy: bool = False) -> Head:
+def fork_home(source: Path | str, at: int, into: Path | str, assignments: list[str], *, copy: bool = False) -> Head:
     """Fork *source* after event *at* into the new home *into*; *assignments* change the run that is under way there.
 
     With *copy* the new home holds all events and blobs itself, else it reads them in *source*.
@@ -24,7 +25,7 @@ def fork_home(source: Path, at: int, into: Path, assignments: list[str], *, copy
     with Home.open(source) as home:
         head = home.log.head()
         if not 1 <= at <= head.seq:
-            raise ConfigError(f"--at {at} is no event of '{source}': its log holds 1 to {head.seq}")
+            raise ConfigError(f"--at {at} is no event of '{shown(source)}': its log holds 1 to {head.seq}")
         changes = _changes(Checkpoint(home, RUN).state(until=at), at, assignments) if assignments else {}
     return fork(source, at, into, changes, copy=copy)
 

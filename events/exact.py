@@ -63,7 +63,10 @@ def _are_bool(values: Collection[Any]) -> bool:
 
 
 def _are_int(values: Collection[Any]) -> bool:
-    return not values or (set(map(type, values)) == _INT and max(values) <= LARGEST and min(values) >= -LARGEST)
+    # Together they are small only if each is. Seqs and tokens are; what is not is looked at one by one.
+    return set(map(type, values)) <= _INT and (
+        sum(map(abs, values)) <= LARGEST or all(-LARGEST <= value <= LARGEST for value in values)
+    )
 
 
 def _are_float(values: Collection[Any]) -> bool:

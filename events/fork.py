@@ -12,26 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from synlearner.errors import ConfigError
+from synlearner.events.addresses import is_address, shown
 from synlearner.events.anchor import Anchor
-from synlearner.events.blobs import references
 from synlearner.events.chance import event_id
 from synlearner.events.codec import encode_json
+from synlearner.events.copying import checked_rows
 from synlearner.events.files import cannot_write, sync_folder
 from synlearner.events.forked import ForkedLog
 from synlearner.events.home import ANCHOR, BLOBS, DERIVED, LOG, Home
 from synlearner.events.lineage import note_child, write_parent
-from synlearner.events.log import read_with_rows
-from synlearner.events.rows import Row
 from synlearner.events.sqlite import SqliteLog
 from synlearner.events.types import Draft, Head, HistoryForked
 
 
-def fork(source: Path, at: int, into: Path, changes: dict[str, Any], *, copy: bool = False) -> Head:
+def fork(source: Path | str, at: int, into: Path | str, changes: dict[str, Any], *, copy: bool = False) -> Head:
     """Make the home *into* out of the events 1 to *at* of *source* and one `history_forked`; return its head.
 
     The events keep their hashes. Nothing is copied: the new home reads them, and the blobs that they name, in *source*.
-    With *copy* it holds all of it itself, checked, and blobs are shared where the disk can do that. Equal forks of an
-    event have equal heads, copied or not. The new home appears whole or not at all.
+    With *copy* it holds all of it itself, checked, and blobs are shared where the disk can do that; so it is where one
+    of the two is in a database. Equal forks of an event have equal heads, copied or not. A folder appears whole or not
+    at all.
 
     Raises:
         ConfigError: If *at* is not in the history, *into* holds something, or *changes* are not JSON.
@@ -39,16 +39,20 @@ def fork(source: Path, at: int, into: Path, changes: dict[str, Any], *, copy: bo
         NotTrusted: If the event *at* is not what was written; with *copy*, any up to it, or a blob that they name.
 
     """
-    source, into = Path(source), Path(into)
     name = encode_json(changes, "changes").decode()
     with Home.open(source) as parent:
         end = parent.log.head().seq
         if not 1 <= at <= end:
-            raise ConfigError(f"cannot fork at {at}: '{source}' holds the events 1 to {end}")
+            raise ConfigError(f"cannot fork at {at}: '{shown(source)}' holds the events 1 to {end}")
+        if is_address(source) or is_address(into):
+            return _build_copy(parent, at, into, _forked(parent.log.get(at).hash, at, changes, name))
+        into = Path(into)
         _check_free(into)
-        build = _build_copy if copy else _build_link
+        draft = _forked(parent.log.get(at).hash, at, changes, name)
         with _appearing(into) as workplace:
-            return build(parent, at, workplace, into, _forked(parent.log.get(at).hash, at, changes, name))
+            return (
+                _build_copy(parent, at, workplace, draft) if copy else _build_link(parent, at, workplace, into, draft)
+            )
 
 
 def _forked(hash_: str, at: int, changes: dict[str, Any], name: str) -> Draft:
@@ -107,17 +111,8 @@ def _note(holder: Path, into: Path, at: int) -> None:
         ) from error
 
 
-def _build_copy(parent: Home, at: int, workplace: Path, into: Path, draft: Draft) -> Head:  # noqa: ARG001
-    with Home.open(workplace, create=True) as child:
-        child.log.adopt(_shared(parent, child, at))
+def _build_copy(parent: Home, at: int, into: Path | str, draft: Draft) -> Head:
+    with Home.open(into, create=True) as child:
+        child.log.adopt(checked_rows(parent, child, at))
         (event,) = child.log.append([draft], expected_seq=at)
     return Head(event.seq, event.hash)
-
-
-def _shared(parent: Home, child: Home, at: int) -> Iterator[Row]:
-    """Yield the rows of the first *at* events, checked, and bring over the blobs that they name."""
-    for row, event in read_with_rows(parent.log, at):
-        for digest in references(event.fact):
-            if not child.blobs.has(digest):
-                child.blobs.take(digest, parent.blobs)
-        yield row

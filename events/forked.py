@@ -64,6 +64,10 @@ class ForkedLog:
         ids = list(ids)
         return self._find_shared(ids) | self.own.find(ids)
 
+    def wait(self, seq: int, timeout: float) -> bool:
+        """Wait until the log goes beyond *seq*, or for *timeout* seconds; return whether it does."""
+        return self.own.wait(seq, timeout)
+
     def adopt(self, rows: Iterable[Row]) -> Head:
         """Take over what comes after the shared part, checked already: see `SqliteLog.adopt`."""
         return self.own.adopt(rows)

@@ -1,4 +1,4 @@
-"""A home: the folder that holds one history, and all that belongs to it.
+"""A home: the folder that holds one history, and all that belongs to it; or a schema of a PostgreSQL database.
 
 HOME/
   log.sqlite     every event, in one order
@@ -8,15 +8,19 @@ HOME/
   parent.json    of a fork: the home that its history begins in, and up to where (`synlearner.events.lineage`)
   forks/         which forks begin here
   .writer        locked by the process that writes
+
+In a database the tables `events` and `blobs` are the first three lines, and `derived/` is in this machine's cache
+(`synlearner.events.addresses`).
 """
 
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from synlearner.errors import ConfigError, CorruptLog, LogError
+from synlearner.events.addresses import is_address, parse_address
 from synlearner.events.anchor import Anchor
 from synlearner.events.blobs import BlobStore
 from synlearner.events.files import cannot_write, sync_folder
@@ -25,6 +29,9 @@ from synlearner.events.lineage import Shared, note_child, open_shared
 from synlearner.events.lock import WriterLock
 from synlearner.events.sqlite import SqliteLog
 from synlearner.events.types import EMPTY, Head
+
+if TYPE_CHECKING:
+    from synlearner.events.postgres import PostgresLog
 
 LOG = "log.sqlite"
 ANCHOR = "log.anchor"
@@ -37,7 +44,8 @@ class Home:
     """An open home. Any number may be open for reading, one for writing; a reader never holds up the writer."""
 
     path: Path
-    log: SqliteLog | ForkedLog
+    """The folder; for a home in a database, only a name to show."""
+    log: "SqliteLog | ForkedLog | PostgresLog"
     blobs: BlobStore
     derived: Path
     writable: bool
@@ -52,7 +60,7 @@ class Home:
 
     @classmethod
     def open(cls, path: Path | str, *, write: bool = False, create: bool = False) -> Self:
-        """Open the home at *path*; with *create* (which means to write) make one if there is none.
+        """Open the home at *path*, a folder or a URL; with *create* (which means to write) make one if there is none.
 
         Raises:
             ConfigError: If there is no home, or something else stands there.
@@ -61,6 +69,8 @@ class Home:
             LogError: If it cannot be opened now.
 
         """
+        if is_address(path):
+            return cls._open_on_server(str(path), write=write or create, create=create)
         path = Path(path)
         try:
             _check_place(path, create=create)
@@ -90,10 +100,28 @@ class Home:
             lock.release()
             raise
 
+    @classmethod
+    def _open_on_server(cls, url: str, *, write: bool, create: bool) -> Self:
+        from synlearner.events.postgres import PostgresLog  # noqa: PLC0415  # only for who has a home there
+        from synlearner.events.server_blobs import PostgresBlobs  # noqa: PLC0415
+
+        address = parse_address(url)
+        folder = address.folder()
+        try:
+            (folder / DERIVED).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        home = cls.__new__(cls)
+        home.log = PostgresLog(address, anchor=Anchor(folder / ANCHOR), write=write, create=create)
+        home.path, home.blobs, home.derived = Path(str(address)), PostgresBlobs(address), folder / DERIVED
+        home.writable, home._lock = write, None  # noqa: SLF001  # of this class
+        return home
+
     def close(self) -> None:
         """Let go of everything. May be called twice."""
         try:
             self.log.close()
+            self.blobs.close()
         finally:
             if self._lock:
                 self._lock.release()

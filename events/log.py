@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import tee
-from threading import Lock
+from threading import Condition
 from typing import Protocol
 
-from synlearner.errors import ConfigError
+from synlearner.errors import ConfigError, CorruptLog
 from synlearner.events.checks import open_rows
 from synlearner.events.rows import Appended, Found, Row, first_seq_of_repeat, prepare, seal
 from synlearner.events.types import EMPTY, Draft, Event, Head
@@ -55,6 +55,15 @@ class StoredLog(EventLog, Protocol):
     def find(self, ids: Iterable[str]) -> dict[str, Found]:
         """Return what the log holds under *ids*, by id."""
 
+    def wait(self, seq: int, timeout: float) -> bool:
+        """Wait until the log goes beyond *seq*, or for *timeout* seconds; return whether it does."""
+
+    def adopt(self, rows: Iterable[Row]) -> Head:
+        """Take over a whole history that has been checked already: into an empty log, and all of it or nothing."""
+
+    def problems(self) -> list[str]:
+        """Return what the storage finds wrong with itself."""
+
 
 class MemoryLog:
     """A `StoredLog` without a disk, shipped so that users can test too."""
@@ -62,7 +71,7 @@ class MemoryLog:
     def __init__(self) -> None:
         self._rows: list[Row] = []
         self._places: dict[str, Found] = {}
-        self._mutex = Lock()
+        self._mutex = Condition()
 
     def head(self) -> Head:
         """Return the end of the history; `EMPTY` if it has no events."""
@@ -78,6 +87,7 @@ class MemoryLog:
                 sealed = seal(entries, head)
                 rows = [Row._make(row) for row in sealed]
                 self._rows += rows
+                self._mutex.notify_all()
                 self._places.update((row.id, Found(row.seq, row.kind, row.payload_digest)) for row in rows)
                 return Appended(sealed)
             first = first_seq_of_repeat(entries, found, head=head, expected_seq=expected_seq)
@@ -102,6 +112,28 @@ class MemoryLog:
     def find(self, ids: Iterable[str]) -> dict[str, Found]:
         """Return what the log holds under *ids*, by id."""
         return {id_: self._places[id_] for id_ in ids if id_ in self._places}
+
+    def wait(self, seq: int, timeout: float) -> bool:
+        """Wait until the log goes beyond *seq*, or for *timeout* seconds; return whether it does."""
+        with self._mutex:
+            return self._mutex.wait_for(lambda: len(self._rows) > seq, timeout)
+
+    def adopt(self, rows: Iterable[Row]) -> Head:
+        """Take over a whole history that has been checked already: into an empty log."""
+        taken = [Row._make(row) for row in rows]
+        with self._mutex:
+            if self._rows:
+                raise ConfigError(f"the log holds {len(self._rows)} events: take a history over into a new one")
+            places = {row.id: Found(row.seq, row.kind, row.payload_digest) for row in taken}
+            if len(places) < len(taken):
+                raise CorruptLog("an id stands twice in the history; export it again")
+            self._rows, self._places = taken, places
+            self._mutex.notify_all()
+        return self.head()
+
+    def problems(self) -> list[str]:
+        """Return nothing: memory has no checks."""
+        return []
 
     def close(self) -> None:
         """Do nothing: there is nothing to let go of."""

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
+from time import monotonic, sleep
 
 from synlearner.errors import ConfigError, CorruptLog, LogError
 from synlearner.events.anchor import Anchor
@@ -37,6 +38,9 @@ from synlearner.events.types import EMPTY, Draft, Event, Head
 
 PAGE = 256
 """Rows fetched at a time: no read transaction stays open between pages, so no reader holds up a checkpoint."""
+
+QUICK, SLOW = 0.0005, 0.005
+"""Seconds between two looks of somebody who waits: at first, and when nothing comes."""
 
 _PAGE = "SELECT * FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 
@@ -116,6 +120,22 @@ class SqliteLog:
         """Return what the log holds under *ids*, by id."""
         with self._reading() as connection:
             return self._ids.find(connection, list(ids))
+
+    def wait(self, seq: int, timeout: float) -> bool:
+        """Wait until the log goes beyond *seq*, or for *timeout* seconds; return whether it does."""
+        until = monotonic() + timeout
+        pause, seen = QUICK, None
+        while True:
+            with self._reading() as connection:
+                # Of this connection's own commits and of others': a look costs 10 µs, and reads nothing.
+                now = connection.total_changes, connection.execute("PRAGMA data_version").fetchone()
+            if now != seen and self.head().seq > seq:
+                return True
+            left = until - monotonic()
+            if left <= 0:
+                return False
+            sleep(min(pause, left))
+            pause, seen = min(pause * 1.5, SLOW), now
 
     def adopt(self, rows: Iterable[Row]) -> Head:
         """Take over a whole history that has been checked already: into an empty log, and all of it or nothing."""

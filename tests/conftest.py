@@ -1,11 +1,14 @@
 """Hypothesis profiles, and fixtures that several folders use."""
 
+import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from commands import Ran, Run, quick_settings
 from hypothesis import HealthCheck, settings
+from servers import binaries, private_server
 from worlds import tiny_model, write_stream
 
 from synlearner.cli import main
@@ -30,6 +33,29 @@ def shared() -> Path:
     if not (SHARED / "streams").is_dir():
         pytest.skip(f"no real data at {SHARED}: the tests that use it are skipped")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL database, without a schema: `SYNLEARNER_TEST_POSTGRES`, or a server of our own."""
+    given = os.environ.get("SYNLEARNER_TEST_POSTGRES")
+    if given:
+        yield given
+    elif binaries():
+        with private_server(tmp_path_factory.mktemp("server")) as url:
+            yield url
+    else:
+        pytest.skip("no PostgreSQL here (initdb, pg_ctl): install it or set SYNLEARNER_TEST_POSTGRES to a URL")
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def home_url(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a home that does not exist yet."""
+    monkeypatch.setenv("SYNLEARNER_CACHE", str(tmp_path / "cache"))
+    return f"{server}{'&' if '?' in server else '?'}schema=test_{os.getpid()}_{next(_numbers)}"
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 def run(args: Namespace) -> Result:
     """Run a stream, or go on with it."""
-    return _run(args, args.stream, args.settings)
+    from synlearner.demo import built_in  # noqa: PLC0415
+
+    return _run(args, built_in(args.stream) or args.stream, args.settings)
 
 
 def demo(args: Namespace) -> Result:
@@ -23,15 +25,16 @@ def demo(args: Namespace) -> Result:
 
 
 def _run(args: Namespace, stream: str | Path, settings: list[str]) -> Result:
-    from synlearner.agent import Agent, load_stream, parse_settings  # noqa: PLC0415
+    from synlearner.agent import Agent, load_stream, parse_settings, preset  # noqa: PLC0415
+    from synlearner.events.addresses import shown  # noqa: PLC0415
     from synlearner.progress import watching  # noqa: PLC0415
 
     # Both are checked before a home is made or opened.
-    parse_settings(settings)
+    parse_settings(settings, base=preset(args.preset).model_dump() if args.preset else None)
     load_stream(stream)
     with Agent.open(args.home) as agent, watching(quiet=args.quiet) as watcher:
-        report = agent.run(stream, seed=args.seed, settings=settings, watcher=watcher)
-    return Result(report.model_dump(mode="json"), _run_table(report, args.home))
+        report = agent.run(stream, seed=args.seed, settings=settings, preset=args.preset, watcher=watcher)
+    return Result(report.model_dump(mode="json"), _run_table(report, shown(args.home)))
 
 
 def _run_table(report: "RunReport", home: str) -> str:
@@ -63,6 +66,41 @@ def _run_table(report: "RunReport", home: str) -> str:
         f"next: synlearner dataset export --home {home} --task {report.tasks[0].name if report.tasks else 'NAME'} --out data.jsonl"
     )
     return table(head, rows) + notes
+
+
+def feedback(args: Namespace) -> Result:
+    """Judge something."""
+    from synlearner.agent import Agent  # noqa: PLC0415
+
+    with Agent.open(args.home, create=False) as agent:
+        found = agent.feedback(args.target, args.score, args.text, args.source)
+    credited = ", ".join(found["credited"]) or "no experience item"
+    return Result(found, f"{args.target} judged {args.score:g}: {found['effect']}; credited: {credited}")
+
+
+def presets(args: Namespace) -> Result:  # noqa: ARG001
+    """Print in what each preset differs from the defaults."""
+    from synlearner.agent import PRESETS, preset_differences  # noqa: PLC0415
+
+    found = {name: preset_differences(name) for name in PRESETS}
+    data = {
+        name: {key: {"default": old, "preset": new, "why": why} for key, (old, new, why) in rows.items()}
+        for name, rows in found.items()
+    }
+    texts = []
+    for name, rows in found.items():
+        lines = [
+            f"  {f'{key}={_plain(new)}':<42} {why} (default {_plain(old)})" for key, (old, new, why) in rows.items()
+        ]
+        texts.append("\n".join([f"{name}{':' if lines else ': the defaults'}", *lines]))
+    return Result({"presets": data}, "\n".join(texts))
+
+
+def _plain(value: object) -> str:
+    """Return a value as `--set` takes it."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_plain, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def fetch(args: Namespace) -> Result:  # noqa: ARG001

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from synlearner.errors import AppendConflict, ConfigError
+from synlearner.errors import AppendConflict, ConfigError, CorruptLog
 from synlearner.events import (
     EMPTY,
     Draft,
@@ -20,17 +20,27 @@ from synlearner.events import (
     StoredLog,
     StudentScored,
 )
-from synlearner.events.rows import Found, first_seq_of_repeat, prepare
+from synlearner.events.addresses import parse_address
+from synlearner.events.following import follow
+from synlearner.events.postgres import PostgresLog
+from synlearner.events.rows import Found, Row, first_seq_of_repeat, prepare
 
-LOGS: dict[str, Callable[[Path], StoredLog]] = {
-    "memory": lambda _: MemoryLog(),
-    "sqlite": lambda folder: SqliteLog(folder / "log.sqlite", anchor=None, write=True),
+
+def on_server(request: pytest.FixtureRequest) -> PostgresLog:
+    address = parse_address(request.getfixturevalue("home_url"))
+    return PostgresLog(address, anchor=None, write=True, create=True)
+
+
+LOGS: dict[str, Callable[[pytest.FixtureRequest, Path], StoredLog]] = {
+    "memory": lambda _, __: MemoryLog(),
+    "sqlite": lambda _, folder: SqliteLog(folder / "log.sqlite", anchor=None, write=True),
+    "postgres": lambda request, _: on_server(request),
 }
 
 
 @pytest.fixture(params=LOGS)
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoredLog]:
-    log = LOGS[request.param](tmp_path)
+    log = LOGS[request.param](request, tmp_path)
     yield log
     log.close()
 
@@ -220,3 +230,62 @@ def test_threads_that_race_append_each_batch_once_and_without_a_gap(log: EventLo
 def test_may_be_closed_twice(log: EventLog) -> None:
     log.close()
     log.close()
+
+
+def test_the_same_input_has_the_same_hashes_in_every_store(log: StoredLog) -> None:
+    other = MemoryLog()
+    for store in (log, other):
+        store.append([draft(f"é{number}", number) for number in range(3)], expected_seq=0)
+        fact = HistoryForked(parent_seq=1, parent_hash="", changes={"b": 1.5, "a": "\x00 ↔ \U0001f600"})
+        store.append([Draft(fact=fact, id="f", observed={"time": "then", "host": "\x00"})], expected_seq=3)
+    assert log.head() == other.head()
+    # All that is hashed; when it was observed may differ.
+    assert [row[:9] + row[10:] for row in log.rows()] == [row[:9] + row[10:] for row in other.rows()]
+
+
+def test_finds_ids(log: StoredLog) -> None:
+    log.append([draft("a"), draft("b")], expected_seq=0)
+    found = log.find(["b", "unknown", "a"])
+    assert {id_: (place.seq, place.kind) for id_, place in found.items()} == {
+        "a": (1, "run_finished"),
+        "b": (2, "run_finished"),
+    }
+    assert found["a"].payload_digest == next(log.rows()).payload_digest
+
+
+def test_adopts_a_whole_history_once(log: StoredLog) -> None:
+    source = MemoryLog()
+    events = source.append([draft(str(number), number) for number in range(300)], expected_seq=0)
+    rows = list(source.rows())
+    with pytest.raises(CorruptLog, match="stands twice"):
+        log.adopt([*rows, Row._make((301, "7", *rows[6][2:]))])
+    assert log.head() == EMPTY
+    assert log.adopt(iter(rows)) == source.head()
+    assert list(log.read()) == events
+    assert log.problems() == []
+    with pytest.raises(ConfigError, match="holds 300 events"):
+        log.adopt(rows)
+    assert log.append([draft("0")], expected_seq=0) == events[:1]
+    assert log.append([draft("new")], expected_seq=300)[0].seq == 301
+
+
+def test_waits_until_there_is_more(log: StoredLog) -> None:
+    assert not log.wait(0, 0.05)
+    timer = threading.Timer(0.2, lambda: log.append([draft("a"), draft("b")], expected_seq=0))
+    timer.start()
+    assert log.wait(0, 20)
+    assert log.wait(1, 0)
+    assert not log.wait(2, 0.05)
+    timer.join()
+
+
+def test_is_followed_from_any_place_on_while_it_grows(log: StoredLog) -> None:
+    def grow() -> None:
+        for number in range(30):
+            log.append([draft(f"{number}a"), draft(f"{number}b")], expected_seq=2 * number)
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    assert [event.seq for event in islice(follow(log), 60)] == list(range(1, 61))
+    writer.join()
+    assert [event.seq for event in follow(log, after=55, idle=0.05)] == [56, 57, 58, 59, 60]
