@@ -4,8 +4,9 @@
 ChromaDB mirror is disposable. Imports no torch; tokenizers and chromadb only when they are used.
 """
 
+from synlearner.memory.asynchronous import AsyncMemory
 from synlearner.memory.credit import credit, joint_update
-from synlearner.memory.embedders import Embedder, HashEmbedder, default_embedder
+from synlearner.memory.embedders import Embedder, HashEmbedder, default_embedder, named_embedder
 from synlearner.memory.experience import Experience
 from synlearner.memory.index import ExactIndex, VectorIndex
 from synlearner.memory.items import item_id, new_item
@@ -15,6 +16,7 @@ from synlearner.memory.recall import RecallSettings, recall
 from synlearner.memory.state import MemoryState, fold
 
 __all__ = [
+    "AsyncMemory",
     "Embedder",
     "ExactIndex",
     "Experience",
@@ -29,6 +31,7 @@ __all__ = [
     "fold",
     "item_id",
     "joint_update",
+    "named_embedder",
     "new_item",
     "recall",
 ]

@@ -74,6 +74,24 @@ def default_embedder(fingerprint: str = "") -> Embedder:
     return MiniLM(folder)
 
 
+def named_embedder(name: str) -> Embedder:
+    """Return the embedder that a person names: `minilm`, a folder that holds a BERT like it, or `hash-N`.
+
+    Raises:
+        ConfigError: If the name means none.
+        ModelError: If its files are missing.
+
+    """
+    kind, _, dimension = name.partition("-")
+    if name == "minilm" or (kind == "hash" and dimension.isdecimal()):
+        return default_embedder("" if name == "minilm" else name)
+    if Path(name).is_dir():
+        from synlearner.memory.minilm import MiniLM  # noqa: PLC0415 - it imports this module
+
+        return MiniLM(Path(name))
+    raise ConfigError(f"{name!r:.80} is no embedder: name minilm, hash-N (as hash-256), or the folder of a model")
+
+
 def model_folder() -> Path:
     """Return where the fetched model lies: under `SYNLEARNER_CACHE`, else `XDG_CACHE_HOME`, else `~/.cache`."""
     own = os.environ.get("SYNLEARNER_CACHE")

@@ -9,13 +9,18 @@ from synlearner.events.log import EventLog
 from synlearner.events.types import (
     Event,
     ExperienceCredited,
+    ExperienceDecayed,
     ExperienceLearned,
+    ExperienceMerged,
     ExperienceRecalled,
     ExperienceRetired,
+    ExperienceSplit,
     FeedbackGiven,
 )
+from synlearner.memory.credit import noise_of
 from synlearner.memory.items import result_of
-from synlearner.memory.state import MemoryState, Record
+from synlearner.memory.records import MICRO, Record
+from synlearner.memory.state import MemoryState
 
 
 def standing_of(record: Record) -> dict[str, Any]:
@@ -33,8 +38,38 @@ def standing_of(record: Record) -> dict[str, Any]:
 
 
 def status_of(record: Record) -> str:
-    """Return `active`, `retired` or `superseded`."""
-    return "retired" if record.retired else "superseded" if record.superseded_by else "active"
+    """Return `active`, `retired`, `superseded` or `merged`."""
+    if record.retired:
+        return "retired"
+    return "superseded" if record.superseded_by else "merged" if record.merged_into else "active"
+
+
+def gain_of_memory(state: MemoryState) -> dict[str, Any] | None:
+    """Return what memory was worth to a prompt, by the control arm: chance decided who was planned without it.
+
+    The mean over families of (mean outcome with memory - without it), weighted by the outcomes without, with a 95 %
+    interval from the variance within families; None while no family has both.
+    """
+    total = weight = variance = 0.0
+    noise = noise_of(state)
+    control = memory = 0
+    for family in state.families.values():
+        if family.control and family.memory:
+            difference = family.memory_total / family.memory - family.control_total / family.control
+            total += family.control * difference / MICRO
+            variance += family.control**2 * noise * (1 / family.memory + 1 / family.control)
+            weight += family.control
+            control += family.control
+            memory += family.memory
+    if not weight:
+        return None
+    estimate, error = total / weight, 1.96 * math.sqrt(variance) / weight
+    return {
+        "estimate": estimate,
+        "interval": [estimate - error, estimate + error],
+        "memory": memory,
+        "control": control,
+    }
 
 
 def explain(record: Record, log: EventLog) -> dict[str, Any]:
@@ -53,6 +88,8 @@ def explain(record: Record, log: EventLog) -> dict[str, Any]:
             "vector": record.vector,
             "supersedes": record.supersedes,
             "superseded_by": record.superseded_by,
+            "merged_into": record.merged_into,
+            "parents": record.parents,
             "retired": record.retired,
             "reason": record.reason,
         },
@@ -64,7 +101,7 @@ def history(item: str, state: MemoryState, log: EventLog) -> list[dict[str, Any]
     family, waiting = {item}, [item]
     while waiting:
         record = state.records[waiting.pop()]
-        near = {record.supersedes, record.superseded_by} & state.records.keys()
+        near = {record.supersedes, record.superseded_by, record.merged_into} & state.records.keys()
         waiting += sorted(near - family)
         family |= near
     return [entry for event in log.read() for entry in _entries(event, family)]
@@ -78,6 +115,7 @@ def statistics(state: MemoryState) -> dict[str, Any]:
         "active": len(active),
         "retired": sum(record.retired > 0 for record in state.records.values()),
         "superseded": sum(record.superseded_by != "" for record in state.records.values()),
+        "merged": sum(record.merged_into != "" for record in state.records.values()),
         "types": dict(sorted(Counter(record.item.type for record in active).items())),
         "avoid": sum(record.item.polarity < 0 for record in active),
         "scopes": dict(sorted(Counter(record.item.scope for record in active).items())),
@@ -86,6 +124,7 @@ def statistics(state: MemoryState) -> dict[str, Any]:
         "harmful": sum(record.mean < -math.sqrt(record.variance) for record in active),
         "outcomes": sum(family.outcomes for family in state.families.values()),
         "families": len(state.families),
+        "gain": gain_of_memory(state),
         "embedder": state.embedder,
         "events": state.seq,
     }
@@ -105,6 +144,12 @@ def _entries(event: Event, family: set[str]) -> list[dict[str, Any]]:
         case FeedbackGiven(target=target) as given if target.removeprefix("item:") in family:
             return [base | {"event": "FEEDBACK", "id": target[5:], "score": given.score, "text": given.text}
                     | {"source": given.source}]  # fmt: skip
+        case ExperienceMerged(item=item, into=into) if {item, into} & family:
+            return [base | {"event": "MERGE", "id": item, "into": into}]
+        case ExperienceSplit(item=item) if item in family:
+            return [base | {"event": "SPLIT", "id": item}]
+        case ExperienceDecayed(credits=credits_):
+            return [base | {"event": "DECAY", "id": c.item, "utility": c.mean} for c in credits_ if c.item in family]
         case ExperienceRetired(item=gone, reason=reason) if gone in family:
             return [base | {"event": "DELETE", "id": gone, "reason": reason}]
     return []

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 K1 = 1.2
 B = 0.75
-POSTINGS = 200_000
+POSTINGS = 50_000
 """Most (word, item) pairs that a query looks at, the rarest words first: the common ones say little."""
 
 _WORD = re.compile(r"\w+")
@@ -61,10 +61,13 @@ class LexicalIndex:
         self._total += length
         self._changed = True
         for word, count in terms.items():
-            places, counts = self._postings.setdefault(word, (array("l"), array("l")))
-            places.append(number)
-            counts.append(count)
-            self._frozen.pop(word, None)
+            posting = self._postings.get(word)
+            if posting is None:
+                posting = self._postings[word] = (array("l"), array("l"))
+            posting[0].append(number)
+            posting[1].append(count)
+        for word in self._frozen.keys() & terms.keys():
+            del self._frozen[word]
 
     def shares(self, query: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the documents that share a word with *query*, ascending, and their shares in [0, 1)."""

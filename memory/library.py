@@ -7,6 +7,7 @@ import math
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ MIRROR_TAIL = 1_000
 """Newest vectors that it may lack: they are scanned."""
 FLUSH_LIMIT = 2_000
 """Vectors that one flush adds to the mirrors, about 2 s; the rest comes with the next ones."""
+
+SIDE_BY_SIDE = 10_000
+"""Changed items from which on codes and words are made at the same time."""
 
 
 class Library:
@@ -178,6 +182,13 @@ class Library:
         if fresh:
             self._index.add(fresh, np.stack([self.vector(digest) for digest in fresh]))
         self._indexed = len(state.vectors)
+        if not state.dirty and not fresh:
+            return self._index, self._table
+        if len(state.dirty) > SIDE_BY_SIDE:
+            preparing = Thread(target=self._index.prepare)
+            preparing.start()  # beside the words: each takes seconds the first time
+            self._table.follow(self._index.place)
+            preparing.join()
         self._table.follow(self._index.place)
         return self._index, self._table
 

@@ -44,7 +44,7 @@ class RecallSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Least similarity, or lexical share."""
     strength: float = 0.3
     """Most that utility may change a score, as a part of the relevance; 0 ranks by relevance alone."""
-    scale: float = 0.2
+    scale: float = 0.3
     """Thompson scale: 0 never explores, 1 is the textbook."""
     abstain: float = 2.0
     """Posterior deviations below 0 from which on an item is not chosen."""

@@ -9,8 +9,8 @@ import pytest
 from synlearner.errors import ConfigError, CorruptBlob, ModelError
 from synlearner.memory.cache import VectorCache
 from synlearner.memory.embedders import HashEmbedder, default_embedder, model_folder
-from synlearner.memory.minilm import MiniLM, erf
 from synlearner.memory.index import ExactIndex, check_vectors, exact_cosines, pack, unpack
+from synlearner.memory.minilm import MiniLM, erf
 
 
 def test_hashed_texts_are_unit_vectors_even_when_empty() -> None:

@@ -124,7 +124,7 @@ def test_strength_0_ranks_by_likeness_alone() -> None:
 def test_a_seed_draws_around_the_mean_and_none_takes_it() -> None:
     item = option("a", 0.9, mean=0.1, variance=0.04)
     assert ask(item)[0].draw == 0.1
-    assert ask(item, seed=3)[0].draw == 0.1 + 0.2 * 0.2 * normal(3, "a")
+    assert ask(item, seed=3)[0].draw == 0.1 + 0.3 * 0.2 * normal(3, "a")
     assert ask(item, seed=3) == ask(item, seed=3) != ask(item, seed=4)
 
 

@@ -1,0 +1,224 @@
+"""Who gets the credit: streams whose item effects are known, ours beside three rules that products use.
+
+A stream: 30 families of tasks with 10 items each, whose true effect on the outcome is +.15 (25 %), 0 (55 %) or -.15
+(20 %); the families' baselines lie between .35 and .65. In each episode a rule chooses 4 items of a family; the outcome
+is drawn (`--noise bernoulli`: 0 or 1; `group`: the mean of 6 such samples, as a prompt's group in the loop). In the
+`additive` world effects add up; in the `best` world harms add up, but only the best helpful item counts.
+
+- **regression**: `synlearner.memory.credit.credit`, folded by `MemoryState`, drawn as recall draws (Thompson);
+- **ema**: every used item moves by .1 towards the outcome (MemRL, cognee), greedy;
+- **beta**: successes and failures of each item, Thompson draws from its Beta distribution (ACE, MemOS);
+- **likeness**: all items are alike, so any four: what recall without outcomes comes down to.
+
+Gap closed is (mean gain of the chosen) / (mean gain of the best four), over the last 1,500 episodes of 200 per family,
+or over all episodes of the shorter streams; AUC that of the learnt estimates, ranking harmful items below all others.
+Source of the setting: reference/memory.md §4.2.
+
+    python benchmarks/bench_memory_credit.py [--seeds 8] [--scale 0.2] [--noise bernoulli]
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synlearner.events.types import Event, ExperienceItem, ExperienceLearned
+from synlearner.memory import MemoryState, RecallSettings, credit
+from synlearner.memory.records import PRIOR_VARIANCE
+
+FAMILIES, ITEMS, CHOSEN = 30, 10, 4
+Floats = NDArray[np.float64]
+
+
+class Rule(Protocol):
+    """What chooses by what it has learnt."""
+
+    def choose(self, family: int) -> list[int]:
+        """Return the items to use."""
+
+    def learn(self, family: int, used: list[int], outcome: float) -> None:
+        """Take in an outcome."""
+
+    def estimates(self) -> Floats:
+        """Return what each item is believed to be worth, shape `(families, items)`."""
+
+
+class Regression:
+    """Ours: facts from `credit`, folded."""
+
+    def __init__(self, rng: np.random.Generator, scale: float) -> None:
+        self._rng, self._scale = rng, scale
+        self._state = MemoryState()
+        for family in range(FAMILIES):
+            for item in range(ITEMS):
+                name = f"{family:02}.{item}"
+                thing = ExperienceItem(
+                    id=name, type="lesson", title="", when="", content=name, polarity=1, scope="", metadata={},
+                    evidence=[],
+                )  # fmt: skip
+                self._take(ExperienceLearned(item=thing, embedder="", vector=name, supersedes="", parents=[]))
+
+    def choose(self, family: int) -> list[int]:
+        """Draw as recall does."""
+        known = [self._state.records[f"{family:02}.{item}"] for item in range(ITEMS)]
+        chance = self._rng.standard_normal(ITEMS)
+        draws = [r.mean + self._scale * r.variance**0.5 * z for r, z in zip(known, chance, strict=True)]
+        return _best(np.array(draws))
+
+    def learn(self, family: int, used: list[int], outcome: float) -> None:
+        """Credit jointly."""
+        self._take(credit(outcome, f"f{family}", [f"{family:02}.{item}" for item in used], self._state))
+
+    def estimates(self) -> Floats:
+        """Return the posterior means."""
+        known = self._state.records
+        return np.array([[known[f"{f:02}.{i}"].mean for i in range(ITEMS)] for f in range(FAMILIES)])
+
+    def _take(self, fact: Any) -> None:
+        seq = self._state.seq + 1
+        self._state.apply(
+            Event(
+                seq=seq,
+                id="",
+                kind=fact.kind,
+                version=2,
+                run_id="",
+                task="",
+                causes=(),
+                fact=fact,
+                observed={},
+                hash="",
+            )
+        )
+
+
+class MovingAverage:
+    """Equal shares: every used item moves towards the outcome."""
+
+    def __init__(self, rng: np.random.Generator, rate: float = 0.1) -> None:
+        self._rng, self._rate = rng, rate
+        self._values = np.zeros((FAMILIES, ITEMS))
+
+    def choose(self, family: int) -> list[int]:
+        """Take the highest, ties by chance."""
+        return _best(self._values[family] + 1e-9 * self._rng.standard_normal(ITEMS))
+
+    def learn(self, family: int, used: list[int], outcome: float) -> None:
+        """Move by a tenth."""
+        self._values[family, used] += self._rate * ((2 * outcome - 1) - self._values[family, used])
+
+    def estimates(self) -> Floats:
+        """Return the averages."""
+        return self._values
+
+
+class Counts:
+    """Successes and failures of each item by itself."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._good = np.ones((FAMILIES, ITEMS))
+        self._bad = np.ones((FAMILIES, ITEMS))
+
+    def choose(self, family: int) -> list[int]:
+        """Draw from the Beta distributions."""
+        return _best(self._rng.beta(self._good[family], self._bad[family]))
+
+    def learn(self, family: int, used: list[int], outcome: float) -> None:
+        """Count."""
+        self._good[family, used] += outcome
+        self._bad[family, used] += 1 - outcome
+
+    def estimates(self) -> Floats:
+        """Return the means."""
+        mean: Floats = self._good / (self._good + self._bad)
+        return mean
+
+
+class Likeness:
+    """No outcome counts, and all are equally alike."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+
+    def choose(self, family: int) -> list[int]:
+        """Take any."""
+        return _best(self._rng.standard_normal(ITEMS))
+
+    def learn(self, family: int, used: list[int], outcome: float) -> None:
+        """Forget it."""
+
+    def estimates(self) -> Floats:
+        """Return nothing but ties."""
+        return np.zeros((FAMILIES, ITEMS))
+
+
+def _best(values: Floats) -> list[int]:
+    return sorted(int(place) for place in np.argsort(-values)[:CHOSEN])
+
+
+def gain(effects: Floats, world: str) -> float:
+    """Return what a set of items with these effects brings."""
+    if world == "additive":
+        return float(effects.sum())
+    return float(max(0.0, effects.max()) + effects[effects < 0].sum())
+
+
+def run(make: Callable[[np.random.Generator], Rule], world: str, episodes: int, seed: int, noise: str) -> tuple[float, float]:  # fmt: skip
+    """Return gap closed and AUC after *episodes* per family."""
+    rng = np.random.default_rng(seed)
+    effects = rng.choice([0.15, 0.0, -0.15], p=[0.25, 0.55, 0.2], size=(FAMILIES, ITEMS))
+    base = rng.uniform(0.35, 0.65, FAMILIES)
+    rule = make(np.random.default_rng(seed + 10_000))
+    most = [gain(np.sort(row)[-CHOSEN:], world) for row in effects]
+    got, best = [], []
+    for family in rng.permutation(np.repeat(np.arange(FAMILIES), episodes)).tolist():
+        used = rule.choose(family)
+        value = gain(effects[family, used], world)
+        chance = min(0.98, max(0.02, base[family] + value))
+        outcome = float(rng.binomial(1, chance)) if noise == "bernoulli" else rng.binomial(6, chance) / 6
+        rule.learn(family, used, outcome)
+        got.append(value)
+        best.append(most[family])
+    last = 1_500 if episodes >= 200 else len(got)
+    believed, harmful = rule.estimates(), effects < 0
+    low, high = believed[harmful], believed[~harmful]
+    auc = (high[None] > low[:, None]).mean() + 0.5 * (high[None] == low[:, None]).mean()
+    return sum(got[-last:]) / sum(best[-last:]), float(auc)
+
+
+def main() -> None:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--scale", type=float, default=RecallSettings().scale)
+    parser.add_argument("--noise", choices=("bernoulli", "group"), default="bernoulli")
+    args = parser.parse_args()
+    rules: dict[str, Callable[[np.random.Generator], Rule]] = {
+        "regression": lambda rng: Regression(rng, args.scale),
+        "ema": MovingAverage,
+        "beta": Counts,
+        "likeness": Likeness,
+    }
+    found: dict[str, Any] = {
+        "noise": args.noise,
+        "seeds": args.seeds,
+        "scale": args.scale,
+        "prior": PRIOR_VARIANCE**0.5,
+    }
+    for name, make in rules.items():
+        found[name] = {}
+        for world, episodes in (("additive", 50), ("additive", 200), ("best", 200)):
+            each = np.array([run(make, world, episodes, seed, args.noise) for seed in range(args.seeds)])
+            mean, error = each.mean(axis=0), each.std(axis=0) / len(each) ** 0.5
+            found[name][f"{world}@{episodes}"] = {
+                "gap": round(mean[0], 3), "gap_error": round(error[0], 3), "auc": round(mean[1], 3)
+            }  # fmt: skip
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
