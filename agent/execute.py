@@ -114,6 +114,7 @@ class Executor:
         return [*drafts, (totals, (task.seq,), {})]
 
     def _FinishRun(self, state: RunState, _: decide.FinishRun) -> Drafts:  # noqa: N802
+        self._policy.check_base()
         delivered = sum(task.delivered for task in state.done)
         return [(RunFinished(tasks=len(state.done), delivered=delivered), (state.started_seq,), {})]
 
@@ -152,7 +153,8 @@ class Executor:
         groups = engine.generate(
             requests, progress=lambda tokens, ended: self._watcher.goes_on(ended, now.requested, tokens)
         )
-        drafts: Drafts = []
+        receipt = self._policy.receipt(now.number, adapter, [prompt.decoding for prompt in plan.prompts])
+        drafts: Drafts = [(receipt, (now.plan_seq,), dict(self._policy.observed))]
         for prompt, group in enumerate(groups):
             for index, sample in enumerate(group):
                 fact = SampleGenerated(
@@ -166,7 +168,7 @@ class Executor:
                     policy=adapter,
                     engine=engine.name,
                 )
-                drafts.append((fact, (now.plan_seq,), {}))
+                drafts.append((fact, (now.plan_seq, state.seq + 1), {}))
         return drafts
 
     def _Score(self, state: RunState, _: decide.Score) -> Drafts:  # noqa: N802

@@ -215,6 +215,28 @@ class AttributesProposed(Fact, frozen=True):
     proposals: list[Proposal]
 
 
+class PolicyServed(Fact, frozen=True):
+    """A round's samples were about to be written: the receipt of who wrote them, and how. They name it as a cause."""
+
+    kind: ClassVar[str] = "policy_served"
+    round: int
+    engine: str
+    base_model: str
+    """Digest of the base weights, or the engine's name for weights that are not here."""
+    adapter: str
+    """Digest of the adapter; empty for the untrained policy."""
+    scale: float
+    """What the adapter's product is multiplied by; 0 where no weights are here."""
+    tokenizer: str
+    """SHA-256 of vocabulary, merges, template and end tokens; empty where the engine keeps its own."""
+    sampler: str
+    """SHA-256 of the way tokens are drawn and of every prompt's decoding."""
+    grammars: list[str]
+    """SHA-256 of each prompt's grammar; empty for none."""
+    probed: bool
+    """Whether the canary has compared engine and trainer on this adapter (`synlearner.policies.canary`)."""
+
+
 class SampleGenerated(Fact, frozen=True):
     """An engine returned one sample."""
 
@@ -484,7 +506,7 @@ class DatasetDelivered(Fact, frozen=True):
 
 AnyFact = (
     RunStarted | RunFinished | HistoryForked | TaskArrived | TaskFinished | ExperienceRecalled | PromptsPlanned
-    | AttributesProposed | SampleGenerated | SampleScored | SetScored | StudentScored | ConstraintsAdjusted
+    | AttributesProposed | PolicyServed | SampleGenerated | SampleScored | SetScored | StudentScored | ConstraintsAdjusted
     | FeedbackGiven | PolicyUpdated | AdaptersMerged
     | ExperienceLearned | ExperienceCredited | ExperienceMerged | ExperienceSplit | ExperienceDecayed
     | ExperienceReembedded | ExperienceRetired | DatasetDelivered | PayloadRedacted

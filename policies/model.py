@@ -43,9 +43,11 @@ class PolicyModel:
     """Base model, tokenizer and adapter. Built by `PolicyModel.load`."""
 
     def __init__(self, base: Any, tokenizer: Any, settings: ModelSettings) -> None:
-        self.base_digest = _digest(base)
+        self.base_digest = _digest(base.state_dict())
         self.tokenizer = tokenizer
         self._config = base.config
+        self.scale = settings.alpha / settings.rank
+        """What the adapter's product is multiplied by."""
         config = LoraConfig(
             r=settings.rank,
             lora_alpha=settings.alpha,
@@ -88,6 +90,11 @@ class PolicyModel:
                 "Pass policy.model=NAME_OR_FOLDER of a causal language model in safetensors with its tokenizer",
             ) from error
         return cls(base, tokenizer, settings)
+
+    def measure_base(self) -> str:
+        """Return the digest of the base weights as they are now, whatever sits on them: `base_digest`, or they moved."""
+        state = self.network.get_base_model().state_dict()
+        return _digest({k.replace(".base_layer.", "."): t for k, t in state.items() if ".lora_" not in k})
 
     # ---- the adapter -----------------------------------------------------------------------------------------
 
@@ -240,9 +247,9 @@ def _read_base(source: str | Path, dtype: str) -> Any:
     return base
 
 
-def _digest(base: Any) -> str:
+def _digest(state: dict[str, Tensor]) -> str:
     hasher = hashlib.sha256()
-    for name, tensor in sorted(base.state_dict().items()):
+    for name, tensor in sorted(state.items()):
         hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         hasher.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
     return f"sha256:{hasher.hexdigest()}"

@@ -12,6 +12,7 @@ from synlearner.events import AnyFact, Fact, Home, export, import_, verify
 FOLDER = Path(__file__).parent
 DIGESTS = {
     "events_v1.jsonl": (21, "2e74e0d44b45e545477a2dc1604dd2bb91ca828cf4da394323b64c43a22e335c"),
+    "policy_v1.jsonl": (1, "05c79d584c0b809f8daeba4304a674027b973fe3856f626dc0ff266bf8fe9cf9"),
     "memory_v2.jsonl": (14, "ffee297b0303e208d8aa152114a76af3d042251b3e801cb878d639ed4bf121bc"),
 }
 SHAPES = FOLDER / "events_shapes.json"

@@ -23,6 +23,7 @@ from synlearner.events.home import Home
 from synlearner.events.types import (
     DatasetDelivered,
     Event,
+    PolicyServed,
     PolicyUpdated,
     PromptsPlanned,
     RunStarted,
@@ -33,6 +34,7 @@ from synlearner.policies.learner import StepSettings, Trained, TrainedGroup, lea
 from synlearner.policies.logprobs import Support
 from synlearner.policies.model import PolicyModel
 from synlearner.policies.packing import pack
+from synlearner.policies.receipts import tokenizer_digest
 
 LOOSE = (
     "loop.rounds=3", "loop.eft_rounds=1", "loop.prompts=4", "loop.group=4", "loop.fill_rounds=1", "loop.student_every=0",
@@ -182,6 +184,23 @@ def test_samples_name_the_policy_that_wrote_them(learnt: tuple[Path, RunReport])
         elif isinstance(event.fact, PolicyUpdated):
             adapter = event.fact.adapter
     assert adapter
+
+
+def test_every_sample_names_a_receipt_of_who_wrote_it(learnt: tuple[Path, RunReport], world: World) -> None:
+    events = {event.seq: event for event in events_of(learnt[0])}
+    model = load(world.model)
+    count = 0
+    for event in events.values():
+        if isinstance(event.fact, SampleGenerated):
+            receipt = events[event.causes[1]].fact
+            assert isinstance(receipt, PolicyServed)
+            assert (receipt.adapter, receipt.engine) == (event.fact.policy, event.fact.engine)
+            assert (receipt.base_model, receipt.tokenizer) == (model.base_digest, tokenizer_digest(model))
+            assert receipt.probed
+            count += 1
+        elif isinstance(event.fact, PolicyServed):
+            assert event.observed["gap"] < 1e-4 < event.observed["moved"]
+    assert count > 50
 
 
 def test_the_base_is_the_same_before_and_after(tmp_path: Path, world: World) -> None:

@@ -1,0 +1,129 @@
+"""The canary: an engine writes a few probe tokens, the trainer scores them with weights that it has loaded by itself.
+
+That "the engine never served the trained adapter" is the field's commonest silent failure (reference, section 0.5). Two
+things make this probe see it. The engine first serves the adapter with a known perturbation in every layer, then the
+adapter: so an engine that ignores, halves, doubles, rescales or delays an adapter is off by far more than rounding,
+even while the adapter itself is still almost nothing. And both times it reads the same prompts, so that a prefix cache
+that outlived its weights shows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import safetensors.torch
+import torch
+
+from synlearner.errors import EngineError
+from synlearner.events.types import Decoding
+from synlearner.policies.engine import Engine, Request, Sample
+from synlearner.policies.learner import token_logprobs
+from synlearner.policies.logprobs import Support
+from synlearner.policies.model import PolicyModel
+from synlearner.policies.packing import pack
+from synlearner.policies.served import check_base, check_served, tensors_digest
+
+PROBES = tuple(
+    Request(text, prefix, "", Decoding(temperature=0.7, min_p=0.0, max_new_tokens=8), (1, 2))
+    for text, prefix in (("Write one short sentence about the weather.", ""), ("List three animals.", "1. cat\n2."))
+)
+"""Not at temperature 1: an engine that forgets to divide by it shows."""
+
+TOLERANCE = {torch.float32: 2e-4, torch.float64: 2e-4, torch.bfloat16: 0.15, torch.float16: 0.03}
+"""Nats, mean over the probe tokens. Rounding makes 4e-6 in float32 and 0.05 in bfloat16 (docs/NUMERICS.md)."""
+
+SCALES = tuple(0.05 * 2**step for step in range(6))
+"""Standard deviations of the noise on every LoRA tensor: the first one that shows well is taken."""
+
+SHOWS = 5e-4
+"""Nats, mean over the probe tokens: noise that changes less than this does not show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a canary found, in nats."""
+
+    gap: float
+    """Mean difference between engine and trainer, per probe token."""
+    moved: float
+    """Mean change by the perturbation: what a mistake would look like."""
+
+
+def check_engine(model: PolicyModel, engine: Engine, adapter: bytes | None) -> Probed:
+    """Let *engine* serve *adapter* (None: the untrained policy) and prove that it does. Afterwards it still serves it.
+
+    Raises:
+        EngineError: If engine and trainer disagree, or what serves is not what was loaded. It says what differs, and
+            by how much.
+    """
+    tolerance = TOLERANCE.get(model.network.dtype, 0.15)
+    perturbed, moved = perturb(model, adapter, 5 * tolerance)
+    tolerance = min(tolerance, moved / 4)  # where noise shows little, so does rounding
+    gaps = {}
+    for what, weights in (("a perturbed adapter", perturbed), ("the policy to be served", adapter)):
+        groups = _written(engine, weights)
+        written = [value for group in groups for sample in group for value in sample.logprobs]
+        scored = _scores(model, weights, [[sample.token_ids for sample in group] for group in groups])
+        check_served(model, weights)
+        gaps[what] = _distance(scored, written)
+    check_base(model)
+    for what, gap in gaps.items():
+        if not gap <= tolerance:
+            raise EngineError(
+                f"the {engine.name} engine and the trainer differ by {gap:.3g} nats a token on {what} (at most "
+                f"{tolerance:.2g} is rounding): it serves other weights, at another temperature or from a stale cache; "
+                "nothing is learnt from its samples"
+            )
+    engine.load(adapter)  # the trainer may have used the same weights in between
+    return Probed(max(gaps.values()), moved)
+
+
+def perturb(model: PolicyModel, adapter: bytes | None, least: float) -> tuple[bytes, float]:
+    """Return *adapter* with noise in every layer, always the same for the same adapter, and by how much that shows.
+
+    Raises:
+        EngineError: If no noise shows at all: then a probe could not tell right from wrong.
+    """
+    tokens = [[model.prompt_tokens(request.text, request.prefix)[:24]] for request in PROBES]
+    before = _scores(model, adapter, tokens)
+    tensors = {name: p.detach().cpu().clone() for name, p in model.parameters().items()}
+    generator = torch.Generator().manual_seed(int(tensors_digest(tensors)[:15], 16))
+    noise = {name: torch.randn(tensor.shape, generator=generator) for name, tensor in tensors.items()}
+    for scale in SCALES:
+        perturbed = safetensors.torch.save(
+            {name: tensor + (scale * noise[name]).to(tensor.dtype) for name, tensor in tensors.items()}
+        )
+        moved = _distance(_scores(model, perturbed, tokens), before)
+        if moved >= least:
+            break
+    if moved > SHOWS:
+        return perturbed, moved
+    raise EngineError(f"noise of {SCALES[-1]} on the adapter changes nothing: its layers have no part in the model")
+
+
+def _written(engine: Engine, adapter: bytes | None) -> list[list[Sample]]:
+    engine.load(adapter)
+    groups = engine.generate(PROBES)
+    for group in groups:
+        for sample in group:
+            if sample.finish == "error" or not sample.logprobs:
+                raise EngineError(
+                    f"the {engine.name} engine wrote no log-probabilities for a probe ({sample.text[:80]!r}): weights "
+                    "that are learnt here need an engine that reports them"
+                )
+    return groups
+
+
+@torch.no_grad()
+def _scores(model: PolicyModel, adapter: bytes | None, groups: Sequence[Sequence[list[int]]]) -> list[float]:
+    """Return the trainer's log-probability of every token behind its probe, with weights that it loads by itself."""
+    model.load_adapter(adapter)
+    found: list[float] = []
+    for request, completions in zip(PROBES, groups, strict=True):
+        prompt = model.prompt_tokens(request.text, request.prefix)
+        packed = pack(prompt, completions, model.device)
+        found += token_logprobs(model, packed, Support(request.decoding.temperature, 0.0))[0].tolist()
+    return found
+
+
+def _distance(left: Sequence[float], right: Sequence[float]) -> float:
+    return sum(abs(a - b) for a, b in zip(left, right, strict=True)) / len(left)
