@@ -10,15 +10,15 @@ from synlearner.agent.cards import Row, Stream, load_stream, make_task
 from synlearner.agent.config import Settings, parse_settings
 from synlearner.agent.datasets import delivered_rows
 from synlearner.agent.execute import Executor
+from synlearner.agent.feedback import give_feedback
 from synlearner.agent.loop import begin, check_base_model, check_resumable, go_on
+from synlearner.agent.presets import preset as settings_of
 from synlearner.agent.reports import RunReport, report
 from synlearner.agent.snapshot import RUN
 from synlearner.agent.watcher import Silent, Watcher
 from synlearner.errors import ConfigError
-from synlearner.events.chance import event_id
 from synlearner.events.checkpoints import Checkpoint
 from synlearner.events.home import Home
-from synlearner.events.types import Draft, FeedbackGiven, SampleGenerated
 from synlearner.memory import Embedder, Memory, default_embedder
 from synlearner.policies.engine import Engine
 
@@ -40,19 +40,28 @@ class Agent:
         self._memory: Memory | None = None
 
     @classmethod
-    def open(cls, home: str | Path, *, engine: Engine | None = None, embedder: Embedder | None = None) -> Self:
+    def open(
+        cls,
+        home: str | Path,
+        *,
+        engine: Engine | None = None,
+        embedder: Embedder | None = None,
+        create: bool = True,
+    ) -> Self:
         """Open the home at *home*, or start one there.
 
         Args:
             home: A folder.
             engine: Writes instead of the model that the settings name; it does not learn.
             embedder: Instead of MiniLM. A home keeps to one.
+            create: Whether to start a home where there is none.
 
         Raises:
+            ConfigError: If there is no home, or something else stands there.
             HomeLocked: If another process writes to it.
             CorruptLog: If its log is not what was written.
         """
-        return cls(Home.open(home, write=True, create=True), engine=engine, embedder=embedder)
+        return cls(Home.open(home, write=True, create=create), engine=engine, embedder=embedder)
 
     def close(self) -> None:
         """Let go of the home. May be called twice."""
@@ -86,6 +95,7 @@ class Agent:
         *,
         seed: int | None = None,
         settings: Settings | Sequence[str] = (),
+        preset: str | None = None,
         watcher: Watcher | None = None,
     ) -> RunReport:
         """Run a stream to its end, or go on with the home's unfinished run of it.
@@ -93,7 +103,8 @@ class Agent:
         Args:
             stream: A stream file, or a loaded stream.
             seed: Of all chance; 0 if it is not given. A forked run keeps its parent's.
-            settings: All of them, or `part.field=value` changes of the defaults (of a forked run's own settings).
+            settings: All of them, or `part.field=value` changes of the preset (of a forked run's own settings).
+            preset: `improved` (the defaults) or `faithful`: see `synlearner.agent.presets`.
             watcher: Sees it work.
 
         Raises:
@@ -106,8 +117,7 @@ class Agent:
         checkpoint = Checkpoint(self._home, RUN)
         state = checkpoint.state()
         forked = state.fork > 0 and not state.finished and state.started is not None
-        if not isinstance(settings, Settings):
-            settings = parse_settings(settings, base=state.settings if forked else None)
+        settings = _settled(settings, preset, state.settings if forked else None)
         if seed is None:
             seed = state.started.seed if forked and state.started else 0
         check_resumable(state, loaded, settings, seed, self._home.path)
@@ -118,6 +128,7 @@ class Agent:
         watcher = watcher or Silent()
         if state.finished:
             state = begin(state, self._home.log, self.memory, loaded, settings, seed, base_model, source)
+        self.memory.mirror = settings.memory.mirror
         executor = Executor(self._home.blobs, self.memory, embedder, policy, loaded, watcher)
         try:
             state = go_on(state, self._home.log, self.memory, executor, watcher, checkpoint.keep)
@@ -134,6 +145,7 @@ class Agent:
         folder: str | Path = ".",
         seed: int | None = None,
         settings: Settings | Sequence[str] = (),
+        preset: str | None = None,
         watcher: Watcher | None = None,
     ) -> list[Row]:
         """Return *n* rows (or as many as the card says) for one card, as a stream of that task alone.
@@ -144,15 +156,16 @@ class Agent:
             folder: What the card's paths are relative to.
             seed: Of all chance.
             settings: Of the run.
+            preset: What they change.
             watcher: Sees it work.
         """
         wanted = dict(card) | ({} if n is None else {"samples": n})
         task = make_task(wanted, Path(folder), f"card {wanted.get('name', '')!r}")
-        self.run(Stream(task.card.name, "", [task]), seed=seed, settings=settings, watcher=watcher)
+        self.run(Stream(task.card.name, "", [task]), seed=seed, settings=settings, preset=preset, watcher=watcher)
         return delivered_rows(self._home.log, task.card.name).rows
 
-    def feedback(self, target: str, score: float, text: str = "", source: str = "user") -> None:
-        """Judge something from -1 (harmful) to 1 (as good as it gets).
+    def feedback(self, target: str, score: float, text: str = "", source: str = "user") -> dict[str, Any]:
+        """Judge something from -1 (harmful) to 1 (as good as it gets); return what follows from it.
 
         Args:
             target: `item:ID` of memory, `sample:SEQ`, or `task:NAME` for its data set.
@@ -163,29 +176,19 @@ class Agent:
         Raises:
             ConfigError: If there is no such target, or the score is out of range.
         """
-        kind, _, name = target.partition(":")
-        if kind == "item":
-            self.memory.feedback(name, score, text, source)
-            return
-        if not -1 <= score <= 1:
-            raise ConfigError(f"score {score} is not between -1 (harmful) and 1 (as good as it gets)")
-        self._check_target(target, kind, name)
-        seq = self._home.log.head().seq
-        fact = FeedbackGiven(target=target, score=float(score), text=text, source=source)
-        draft = Draft(fact=fact, id=event_id("", "feedback", seq))
-        for event in self._home.log.append([draft], expected_seq=seq):
-            self.memory.apply(event)
-
-    def _check_target(self, target: str, kind: str, name: str) -> None:
-        if kind == "sample" and name.isdecimal():
-            if isinstance(self._home.log.get(int(name)).fact, SampleGenerated):
-                return
-        elif kind == "task":
-            delivered_rows(self._home.log, name)
-            return
-        raise ConfigError(f"feedback target {target!r} is none of item:ID, sample:SEQ of a sample, task:NAME")
+        return give_feedback(self._home, self.memory, target, score, text, source)
 
     def _ready_embedder(self) -> Embedder:
         if self._embedder is None:
             self._embedder = default_embedder(self.memory.state.embedder)
         return self._embedder
+
+
+def _settled(settings: Settings | Sequence[str], preset: str | None, parent: Mapping[str, Any] | None) -> Settings:
+    """Return the settings of a run: whole ones as they are, else changes of the preset, or of the fork's *parent*."""
+    if isinstance(settings, Settings):
+        if preset is not None:
+            raise ConfigError(f"preset {preset!r} and whole settings exclude each other: pass changes of the preset")
+        return settings
+    base = settings_of(preset).model_dump() if preset is not None else parent
+    return parse_settings(settings, base=base)

@@ -6,10 +6,11 @@ enters as one more observation per recalled item, the less certain the less alik
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from synlearner.agent.strategies import Strategy
-from synlearner.events.types import Candidate, ExperienceRecalled
+from synlearner.events.chance import derive_seed
+from synlearner.events.types import Candidate, ExperienceItem, ExperienceRecalled, PromptsPlanned
 from synlearner.memory import joint_update
 from synlearner.memory.recall import normal
 from synlearner.memory.state import PRIOR_MEAN, PRIOR_VARIANCE, Record
@@ -77,6 +78,27 @@ def beliefs(
         if item.polarity > 0 and "part" in item.metadata:
             vouchers.setdefault(item.metadata["part"], []).append(item.id)
     return with_experience(posteriors(outcomes), chosen, records), vouchers
+
+
+def topics_held(recalled: ExperienceRecalled | None, records: Mapping[str, Record]) -> dict[str, list[str]]:
+    """Return the recalled items that hold topics, each with them."""
+    chosen = [records[c.item].item for c in recalled.candidates if c.chosen] if recalled else []
+    return {item.id: list(item.metadata["topics"]) for item in chosen if item.metadata.get("topics")}
+
+
+def in_control(recalled: ExperienceRecalled | None) -> Callable[[int], bool]:
+    """Return which of a round's prompts, by place, are planned as if nothing had been recalled: a seeded few of them."""
+    if recalled is None or not recalled.chosen:
+        return lambda _: False
+    share, seed = recalled.control, recalled.seed
+    return lambda place: derive_seed(seed, place, "control") < share * 2.0**53
+
+
+def vouching(plan: PromptsPlanned | None, item: ExperienceItem) -> list[str]:
+    """Return the recalled items that had a prompt of *plan* use the part that *item* is about: its parents."""
+    part = item.metadata.get("part")
+    prompts = plan.prompts if plan else []
+    return sorted({used for p in prompts if part in parts_of(p.strategy) for used in p.experience if used != item.id})
 
 
 def choose(strategies: Sequence[Strategy], believed: Mapping[str, Posterior], seed: int) -> Strategy:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from synlearner.agent.attributes import check_attributes
 from synlearner.agent.config import first_problem
 from synlearner.agent.reading import read_rows, read_yaml
 from synlearner.errors import ConfigError
@@ -53,6 +54,8 @@ class Card(_Model):
     seeds: list[Row]
     attributes: dict[str, list[str]] = {}
     label_attributes: dict[str, dict[str, list[str]]] = {}
+    conflicts: list[dict[str, str | list[str]]] = []
+    """Values that never go together: `{attribute: value or values, …}`, where `label` is an attribute like any other."""
     samples: Annotated[int, Field(ge=1, le=1_000_000)] = 100
 
     @field_validator("name")
@@ -92,9 +95,7 @@ class Card(_Model):
         strangers = sorted(self.label_attributes.keys() - self.labels.keys())
         if strangers:
             raise ValueError(f"label_attributes: {strangers[0]!r} is none of the labels")
-        empty = [n for n, v in self._all_attributes() if not v]
-        if empty:
-            raise ValueError(f"attributes: {empty[0]!r} has no values")
+        check_attributes(self.labels, self.attributes, self.label_attributes, self.conflicts)
         for number, row in enumerate(self.seeds, 1):
             check_row(row, self.fields, self.labels, f"seeds row {number}")
         missing = [label for label in self.labels if all(row["label"] != label for row in self.seeds)]
@@ -106,7 +107,8 @@ class Card(_Model):
 
     def record(self) -> dict[str, Any]:
         """Return the card as the log keeps it. The log sorts keys, so the order of fields and labels stands beside."""
-        return self.model_dump(mode="json") | {"order": {"fields": list(self.fields), "labels": list(self.labels)}}
+        order = {"fields": list(self.fields), "labels": list(self.labels)}
+        return self.model_dump(mode="json", exclude=None if self.conflicts else {"conflicts"}) | {"order": order}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
@@ -115,10 +117,6 @@ class Card(_Model):
         for key, names in record["order"].items():
             plain[key] = {name: plain[key][name] for name in names}
         return cls.model_validate(plain)
-
-    def _all_attributes(self) -> list[tuple[str, list[str]]]:
-        own = [pair for values in self.label_attributes.values() for pair in values.items()]
-        return [*self.attributes.items(), *own]
 
 
 @dataclass(frozen=True, slots=True)

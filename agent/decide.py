@@ -4,11 +4,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from synlearner.agent.config import Settings
-from synlearner.agent.planning import missing
+from synlearner.agent.planning import ROWS, missing, reference_wanted
 from synlearner.agent.state import RunState, TaskState
 
 REFERENCE_TRIES = 3
 """Most rounds for the untrained policy, per round that it would need if every sample could be read."""
+
+
+Purpose = Literal["propose", "reference", "learn", "fill"]
+"""What a round is for: topics, the untrained policy's samples, learning, or filling the data set alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class Recall:
 class Plan:
     """Choose the prompts of a round."""
 
-    purpose: Literal["learn", "fill", "reference"]
+    purpose: Purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +45,23 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class Propose:
+    """Choose among the topics that were proposed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Compare the round with the floors and move the multipliers."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeAdapters:
+    """Go on with the mean of the adapters of the finished tasks."""
+
+
+@dataclass(frozen=True, slots=True)
 class CreditExperience:
-    """Attribute the outcome of the round's next prompt to the experience that shaped it."""
+    """Attribute the outcome of the round's next prompt to the experience that shaped it, if any did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +97,8 @@ class FinishRun:
 
 
 Action = (
-    ArriveTask | Recall | Plan | Generate | Score | CreditExperience | Learn | Check | Deliver | Evaluate
-    | FinishTask | FinishRun
+    ArriveTask | Recall | Plan | Generate | Propose | Score | CreditExperience | Learn | Balance | Check | Deliver
+    | Evaluate | FinishTask | MergeAdapters | FinishRun
 )  # fmt: skip
 
 
@@ -91,8 +110,16 @@ def decide(state: RunState) -> Action | None:
     task = state.task
     if task is None:
         index = len(state.done)
-        return ArriveTask(index) if index < len(state.started.tasks) else FinishRun()
+        if index == len(state.started.tasks):
+            return FinishRun()
+        return MergeAdapters() if _wants_merge(state, settings) else ArriveTask(index)
     return _within_round(task, settings) or _next_round(task, settings) or _closing(task)
+
+
+def _wants_merge(state: RunState, settings: Settings) -> bool:
+    """Tell whether tasks have ended with adapters that no merge has taken together yet."""
+    ended = [task.adapter for task in state.done if task.adapter]
+    return settings.stream.adapter == "merge" and len(set(ended)) > 1 and state.merged < len(state.done)
 
 
 def _within_round(task: TaskState, settings: Settings) -> Action | None:
@@ -102,15 +129,24 @@ def _within_round(task: TaskState, settings: Settings) -> Action | None:
         return None
     if len(now.samples) < now.requested:
         return Generate()
+    if now.plan.purpose == "propose":
+        return None if task.proposed else Propose()
     if not now.set_seq:
         return Score()
     if now.plan.purpose == "reference":
         return None
-    if now.credited < sum(bool(prompt.experience) for prompt in now.plan.prompts):
+    # Every prompt of a round that memory had something for: those planned without it tell what it is worth.
+    if now.credited < len(now.plan.prompts) and (now.remembered or any(p.experience for p in now.plan.prompts)):
         return CreditExperience()
-    if now.plan.purpose == "learn" and not now.updated:
+    if now.plan.purpose == "learn" and not now.updated and settings.stream.adapter != "none":
         return Learn("eft" if task.learn_rounds <= settings.loop.eft_rounds else "grpo")
+    if _has_floors(settings) and task.reference and not now.balanced:
+        return Balance()
     return Check() if _wants_check(task, settings.loop.student_every) else None
+
+
+def _has_floors(settings: Settings) -> bool:
+    return bool(settings.constraints.diversity or settings.constraints.fidelity)
 
 
 def _wants_check(task: TaskState, every: int) -> bool:
@@ -126,23 +162,28 @@ def _next_round(task: TaskState, settings: Settings) -> Action | None:
     loop = settings.loop
     if task.delivered is not None:
         return None
-    purpose: Literal["learn", "fill", "reference"]
-    if task.learn_rounds < loop.rounds:
+    if _wants_reference(task, settings):
+        return Plan("reference")
+    purpose: Purpose
+    if settings.dai.proposals and task.proposed is None and not _has_attributes(task):
+        purpose = "propose"
+    elif task.learn_rounds < loop.rounds:
         purpose = "learn"
     elif task.fill_rounds < loop.fill_rounds and any(lack > 0 for lack in missing(task, loop).values()):
         purpose = "fill"
-    elif _wants_reference(task):
-        return Plan("reference")
     else:
         return None
     open_recall = task.round.recalled is not None and task.round.plan is None
     return Plan(purpose) if open_recall or not settings.memory.k else Recall()
 
 
-def _wants_reference(task: TaskState) -> bool:
-    needed = -(-task.card.samples // 64) * REFERENCE_TRIES
-    reported = bool(task.card.labels) and "test" in task.files
-    return reported and len(task.reference) < task.card.samples and task.reference_rounds < needed
+def _has_attributes(task: TaskState) -> bool:
+    return bool(task.card.attributes or task.card.label_attributes)
+
+
+def _wants_reference(task: TaskState, settings: Settings) -> bool:
+    wanted = reference_wanted(task, settings)
+    return len(task.reference) < wanted and task.reference_rounds < -(-wanted // ROWS) * REFERENCE_TRIES
 
 
 def _closing(task: TaskState) -> Action:

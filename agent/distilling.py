@@ -9,8 +9,12 @@ from collections.abc import Sequence
 from synlearner.agent.bandit import Posterior, posteriors
 from synlearner.agent.cards import Card
 from synlearner.agent.state import TaskState
-from synlearner.events.types import Credit, ExperienceCredited, ExperienceItem
+from synlearner.agent.topics import TOPIC
+from synlearner.events.types import ExperienceItem
 from synlearner.memory import new_item
+
+HELD = 24
+"""Most topics that an item holds."""
 
 NAMES = {"frame": "prompt frame", "attributes": "attribute plan", "decoding": "decoding setting"}
 
@@ -21,8 +25,8 @@ def situation(card: Card) -> str:
     return f"{card.kind.replace('_', ' ')}: {card.description.strip().rstrip('.')}.{labels}"
 
 
-def distil(task: TaskState) -> list[tuple[ExperienceItem, ExperienceCredited | None]]:
-    """Return the task's items, each with the fact that gives it its first posterior where it has one.
+def distil(task: TaskState) -> list[tuple[ExperienceItem, Posterior | None]]:
+    """Return the task's items, each with the posterior of its gain that the task has shown, where there is one.
 
     Of each kind of strategy part the best one (a strategy), over all parts the worst one (a pitfall), and the case.
     """
@@ -38,7 +42,8 @@ def distil(task: TaskState) -> list[tuple[ExperienceItem, ExperienceCredited | N
     worst = min((part for part in sorted(believed) if tried[part] > 1), key=lambda p: believed[p][0], default=None)
     if worst is not None and believed[worst][0] < 0:
         items.append(_strategy(task, worst, believed[worst], polarity=-1))
-    return [*items, (_case(task), None)]
+    topics = _topics(task)
+    return [*items, *([(topics, None)] if topics else []), (_case(task), None)]
 
 
 def _parts(strategy: str) -> Sequence[str]:
@@ -51,7 +56,7 @@ def _strategy(
     believed: Posterior,
     *,
     polarity: int,
-) -> tuple[ExperienceItem, ExperienceCredited]:
+) -> tuple[ExperienceItem, Posterior]:
     axis, _, value = part.partition(":")
     verb = "Use" if polarity > 0 else "Avoid"
     item = new_item(
@@ -65,11 +70,23 @@ def _strategy(
     )
     mean, variance = believed
     # To avoid what costs x is worth x.
-    gain = Credit(item=item.id, mean=polarity * mean, variance=variance)
-    fact = ExperienceCredited(
-        family=f"distilled:{task.card.name}", outcome=polarity * mean, baseline=0.0, credits=[gain]
+    return item, (polarity * mean + 0.0, variance)
+
+
+def _topics(task: TaskState) -> ExperienceItem | None:
+    """Return the topics that samples of the most worth were about, for tasks that have none; None without topics."""
+    found = [replayed.prompt.attributes.get(TOPIC) for replayed in sorted(task.kept, key=lambda s: (-s.worth, s.seq))]
+    topics = list(dict.fromkeys(topic for topic in found if topic))[:HELD]
+    if not topics:
+        return None
+    return new_item(
+        f"Topics that worked for {task.card.name}: {', '.join(topics)}.",
+        type="lesson",
+        title=f"Topics of {task.card.name}",
+        when=situation(task.card),
+        metadata={"task": task.card.name, "topics": topics},
+        evidence=[task.seq],
     )
-    return item, fact
 
 
 def _case(task: TaskState) -> ExperienceItem:
@@ -79,8 +96,12 @@ def _case(task: TaskState) -> ExperienceItem:
     lines = [f"Of {task.requested} samples for {task.card.name}, {share:.0%} were accepted."]
     if reasons:
         lines.append(f"Most others failed on {reasons[0][0]} ({reasons[0][1]}).")
+    barren = [label for label in task.card.labels if task.pool and all(s.label != label for s in task.pool)]
+    if barren:
+        # An item has at most three sentences, and this one matters more than the next.
+        lines.append(f"Nothing passed for label {barren[0]!r}{f' and {len(barren) - 1} others' if barren[1:] else ''}.")
     checks = [s for s in task.students if s.split == "seeds" and s.family == "embedding"]
-    if checks:
+    if checks and not barren:
         lines.append(f"A student trained on them was right on {checks[-1].accuracy:.0%} of the seeds.")
     return new_item(
         " ".join(lines),

@@ -8,18 +8,20 @@ import time
 from typing import Any
 
 from synlearner.agent import decide
-from synlearner.agent.bandit import beliefs
+from synlearner.agent.bandit import beliefs, in_control, topics_held, vouching
 from synlearner.agent.cards import Stream
 from synlearner.agent.config import Settings
+from synlearner.agent.constraints import adjust, weighted
 from synlearner.agent.delivery import choose_dataset
 from synlearner.agent.distilling import distil, situation
 from synlearner.agent.evaluating import check, evaluate
 from synlearner.agent.judge import Judge, make_judge
 from synlearner.agent.parsing import joined, normal
-from synlearner.agent.planning import plan_filling, plan_learning, plan_reference
+from synlearner.agent.planning import Planner, pair_coverage, plan_reference, reference_wanted
 from synlearner.agent.policy import Policy
 from synlearner.agent.scoring import read_reference, score_round
-from synlearner.agent.state import RunState, TaskState, prompt_outcomes
+from synlearner.agent.state import RunState, TaskState, chance, current_plan, current_task, prompt_outcomes
+from synlearner.agent.topics import judge_topics, plan_topics
 from synlearner.agent.training import train
 from synlearner.agent.vectors import Vectors
 from synlearner.agent.watcher import Watcher
@@ -27,6 +29,7 @@ from synlearner.errors import ConfigError
 from synlearner.events.blobs import BlobStore
 from synlearner.events.chance import derive_seed, event_id
 from synlearner.events.types import (
+    AdaptersMerged,
     AnyFact,
     DataFile,
     DatasetDelivered,
@@ -38,9 +41,10 @@ from synlearner.events.types import (
     TaskArrived,
     TaskFinished,
 )
-from synlearner.memory import Embedder
+from synlearner.memory import Embedder, RecallSettings
 from synlearner.memory.experience import Experience
 from synlearner.policies.engine import Request
+from synlearner.policies.merging import merge
 
 Drafts = list[tuple[AnyFact, tuple[int, ...], dict[str, Any]]]
 """(fact, causes, observed)."""
@@ -96,12 +100,19 @@ class Executor:
         return [(fact, (state.started_seq,), {})]
 
     def _FinishTask(self, state: RunState, _: decide.FinishTask) -> Drafts:  # noqa: N802
-        task = _task(state)
+        task = current_task(state)
         drafts: Drafts = []
-        for item, credited in distil(task):
-            drafts.append((self._memory.learned(item), tuple(item.evidence), {}))
-            if credited:
-                drafts.append((credited, (state.seq + len(drafts),), {}))
+        lessons = distil(task)
+        kept = frozenset(item.id for item, _ in lessons)
+        drafts += [(fact, causes, {}) for fact, causes in self._memory.tidy(keep=kept)]
+        for item, posterior in lessons:
+            learned = self._memory.learned(item, parents=vouching(task.round.plan, item))
+            drafts.append((learned, tuple(item.evidence), {}))
+            # What its use in this very task has shown is counted already, prompt by prompt.
+            if posterior and not self._memory.credited_since(item.id, task.seq):
+                known = self._memory.informed(learned, *posterior, f"distilled:{task.card.name}")
+                if known:
+                    drafts.append((known, (state.seq + len(drafts),), {}))
         rejected = sum(task.rejected.values())
         totals = TaskFinished(
             requested=task.requested,
@@ -115,34 +126,46 @@ class Executor:
 
     def _FinishRun(self, state: RunState, _: decide.FinishRun) -> Drafts:  # noqa: N802
         self._policy.check_base()
-        delivered = sum(task.delivered for task in state.done)
-        return [(RunFinished(tasks=len(state.done), delivered=delivered), (state.started_seq,), {})]
+        fact = RunFinished(tasks=len(state.done), delivered=sum(task.delivered for task in state.done))
+        return [(fact, (state.started_seq,), {})]
 
     # ---- a round ---------------------------------------------------------------------------------------------
 
     def _Recall(self, state: RunState, _: decide.Recall) -> Drafts:  # noqa: N802
-        task, settings = _task(state), Settings.model_validate(state.settings)
+        task, settings = current_task(state), Settings.model_validate(state.settings)
         number = task.round.number + 1
-        seed = _seed(state, task, number, "recall")
-        fact = self._memory.recall(situation(task.card), k=settings.memory.k, seed=seed, round=number)
+        seed = chance(state, task, number, "recall")
+        fact = self._memory.recall(
+            situation(task.card),
+            k=settings.memory.k,
+            seed=seed,
+            round=number,
+            control=settings.memory.control,
+            settings=RecallSettings(gate=settings.memory.gate, tokens=settings.memory.tokens),
+        )
         return [(fact, (task.seq,), {})]
 
     def _Plan(self, state: RunState, action: decide.Plan) -> Drafts:  # noqa: N802
-        task, settings = _task(state), Settings.model_validate(state.settings)
+        task, settings = current_task(state), Settings.model_validate(state.settings)
         recalled = task.round.recalled if task.round.plan is None else None
         number = recalled.round if recalled else task.round.number + 1
-        seed = _seed(state, task, number, "plan")
+        seed = chance(state, task, number, "plan")
         if action.purpose == "reference":
-            prompts = plan_reference(task, seed)
+            prompts = plan_reference(task, reference_wanted(task, settings), seed)
+        elif action.purpose == "propose":
+            prompts = plan_topics(task, seed)
         else:
-            believed, vouchers = beliefs(task.outcomes, recalled, self._memory.state.records)
-            planner = plan_learning if action.purpose == "learn" else plan_filling
-            prompts = planner(task, settings.loop, believed, vouchers, seed)
+            records, control = self._memory.state.records, in_control(recalled)
+            arms = []
+            for remembered in (recalled, None):
+                planner = Planner(task, settings, *beliefs(task.outcomes, remembered, records))
+                arms.append(planner.learning(seed) if action.purpose == "learn" else planner.filling(seed))
+            prompts = [plain if control(i) else steered for i, (steered, plain) in enumerate(zip(*arms, strict=True))]
         causes = (state.seq,) if recalled else (task.seq,)
         return [(PromptsPlanned(round=number, purpose=action.purpose, prompts=prompts), causes, {})]
 
     def _Generate(self, state: RunState, _: decide.Generate) -> Drafts:  # noqa: N802
-        now, plan = _task(state).round, _plan(state)
+        now, plan = current_task(state).round, current_plan(state)
         adapter = "" if plan.purpose == "reference" else state.adapter
         self._policy.serve(adapter, self._blobs.get)
         requests = [
@@ -172,8 +195,8 @@ class Executor:
         return drafts
 
     def _Score(self, state: RunState, _: decide.Score) -> Drafts:  # noqa: N802
-        task, settings = _task(state), Settings.model_validate(state.settings)
-        now, plan = task.round, _plan(state)
+        task, settings = current_task(state), Settings.model_validate(state.settings)
+        now, plan = task.round, current_plan(state)
         if plan.purpose == "reference":
             return self._score_reference(task, plan)
         scores = score_round(
@@ -184,7 +207,7 @@ class Executor:
             self._vectors.of_pool(task.pool, task.card),
             judge=self._judge(task),
             embedder=self._embedder,
-            settings=settings.reward,
+            settings=weighted(settings.reward, task.multipliers),
         )
         drafts: Drafts = [(fact, (fact.sample,), {}) for fact in scores.scored]
         digest = self._vectors.store(scores.vectors) if scores.valid else ""
@@ -192,7 +215,7 @@ class Executor:
             round=now.number,
             samples=scores.valid,
             embeddings=digest,
-            diversity=scores.diversity,
+            diversity=scores.diversity | pair_coverage(task),
             gains=scores.gains,
         )
         return [*drafts, (fact, (now.plan_seq,), {})]
@@ -212,19 +235,32 @@ class Executor:
         )
         return [*drafts, (fact, (task.round.plan_seq,), {})]
 
+    def _Propose(self, state: RunState, _: decide.Propose) -> Drafts:  # noqa: N802
+        task, settings = current_task(state), Settings.model_validate(state.settings)
+        held = topics_held(task.round.recalled, self._memory.state.records)
+        return [(judge_topics(task, held, self._embedder, settings.dai), (task.round.plan_seq,), {})]
+
+    def _Balance(self, state: RunState, _: decide.Balance) -> Drafts:  # noqa: N802
+        task, settings = current_task(state), Settings.model_validate(state.settings)
+        pool = self._vectors.of_pool(task.pool, task.card)
+        untrained = self._vectors.of_pool(task.reference, task.card)
+        opinion = self._judge(task).fidelity(untrained, [sample.label for sample in task.reference])
+        return [(adjust(task, pool, untrained, opinion.tolist(), settings.constraints), (task.round.set_seq,), {})]
+
     def _CreditExperience(self, state: RunState, _: decide.CreditExperience) -> Drafts:  # noqa: N802
-        task, plan = _task(state), _plan(state)
-        used = [(i, prompt) for i, prompt in enumerate(plan.prompts) if prompt.experience]
-        place, prompt = used[task.round.credited]
+        task, plan = current_task(state), current_plan(state)
+        place = task.round.credited
+        prompt = plan.prompts[place]
+        arm = "control" if in_control(task.round.recalled)(place) else "memory"
         value = round(prompt_outcomes(task.round)[place], 6)
         # The word before keeps a task named "distilled" apart from what distilling teaches.
         family = f"task:{task.card.name}:{prompt.label}"
-        return [(self._memory.credited(value, family, prompt.experience), (task.round.set_seq,), {})]
+        return [(self._memory.credited(value, family, prompt.experience, arm=arm), (task.round.set_seq,), {})]
 
     # ---- learning --------------------------------------------------------------------------------------------
 
     def _Learn(self, state: RunState, action: decide.Learn) -> Drafts:  # noqa: N802
-        task, settings = _task(state), Settings.model_validate(state.settings)
+        task, settings = current_task(state), Settings.model_validate(state.settings)
         fact, observed = train(
             state,
             task,
@@ -232,18 +268,23 @@ class Executor:
             settings.learning,
             self._policy,
             self._blobs,
-            seed=_seed(state, task, task.round.number, "learn"),
+            seed=chance(state, task, task.round.number, "learn"),
             progress=lambda done, of: self._watcher.goes_on(done, of, 0),
         )
         return [(fact, (task.round.set_seq,), observed)]
 
+    def _MergeAdapters(self, state: RunState, _: decide.MergeAdapters) -> Drafts:  # noqa: N802
+        parents = [task.adapter for task in state.done if task.adapter]
+        mean = merge([self._blobs.get(digest) for digest in parents])
+        return [(AdaptersMerged(parents=parents, adapter=self._blobs.put(mean)), (state.started_seq,), {})]
+
     def _Check(self, state: RunState, _: decide.Check) -> Drafts:  # noqa: N802
-        return [(fact, (_task(state).round.set_seq,), {}) for fact in check(state, self._vectors)]
+        return [(fact, (current_task(state).round.set_seq,), {}) for fact in check(state, self._vectors)]
 
     # ---- the data set ----------------------------------------------------------------------------------------
 
     def _Deliver(self, state: RunState, _: decide.Deliver) -> Drafts:  # noqa: N802
-        task = _task(state)
+        task = current_task(state)
         data = self._need_stream().tasks[task.index]
         reporting = {normal(joined(task.card, row)) for file in data.files().values() for row in file.rows}
         chosen, left_out = choose_dataset(task.card, task.pool, self._vectors.of_pool(task.pool, task.card), reporting)
@@ -258,9 +299,9 @@ class Executor:
         return [(fact, (task.seq,), {})]
 
     def _Evaluate(self, state: RunState, _: decide.Evaluate) -> Drafts:  # noqa: N802
-        data = self._need_stream().tasks[_task(state).index]
+        data = self._need_stream().tasks[current_task(state).index]
         report = evaluate(state, data, self._vectors, lambda done, of: self._watcher.goes_on(done, of, 0))
-        return [(fact, (_task(state).seq,), {}) for fact in report]
+        return [(fact, (current_task(state).seq,), {}) for fact in report]
 
     # ---- small helpers ---------------------------------------------------------------------------------------
 
@@ -275,23 +316,7 @@ class Executor:
         return self._stream
 
 
-def _task(state: RunState) -> TaskState:
-    assert state.task is not None  # noqa: S101 - `decide` asks for task actions only within a task
-    return state.task
-
-
-def _plan(state: RunState) -> PromptsPlanned:
-    plan = _task(state).round.plan
-    assert plan is not None  # noqa: S101 - `decide` asks for round actions only after planning
-    return plan
-
-
 def _task_name(state: RunState, fact: AnyFact) -> str:
     if isinstance(fact, TaskArrived):
         return str(fact.card["name"])
     return state.task.card.name if state.task else ""
-
-
-def _seed(state: RunState, task: TaskState, number: int, purpose: str) -> int:
-    root = state.started.seed if state.started else 0
-    return derive_seed(root, state.run_id, task.index, number, purpose)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 from synlearner.agent.cards import Card, Row
-from synlearner.agent.strategies import headings
+from synlearner.agent.frames import headings
 
 _CHATTER = re.compile(
     r"""^(?:

@@ -1,27 +1,29 @@
 """Diversity-aware initialisation: which prompts to send. Pure: state in, prompts out, chance from seeds.
 
 For every prompt a label that still lacks samples, a strategy drawn from what is believed of its parts, seeds of the
-label as exemplars, and attribute values that differ from prompt to prompt.
+label as exemplars, and attribute values that the label's prompts have not had together.
 """
 
 import math
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from synlearner.agent.attributes import coverage, draw, options
 from synlearner.agent.bandit import Posterior, choose, parts_of
 from synlearner.agent.cards import Card, Row
-from synlearner.agent.config import LoopSettings
-from synlearner.agent.parsing import normal
+from synlearner.agent.config import LoopSettings, Settings
+from synlearner.agent.constraints import heat, more
+from synlearner.agent.frames import Ask, write_sample
+from synlearner.agent.jsonform import as_json, constrained, fitting
 from synlearner.agent.state import TaskState
-from synlearner.agent.strategies import PERSONAS, Ask, Strategy, decoding, library, write, write_sample
+from synlearner.agent.strategies import PERSONAS, Strategy, decoding, library, write
+from synlearner.agent.topics import TOPIC, keyword, topics_of
 from synlearner.events.chance import derive_seed
 from synlearner.events.types import PlannedPrompt
 
-EXEMPLARS = 4
-"""Most seeds that a prompt shows."""
-
 EXEMPLAR_WORDS = 260
-"""Most words that they may have together: long prompts cost more than they teach."""
+"""Most words that exemplars may have together: long prompts cost more than they teach."""
 
 ROWS = 64
 """Most samples in a round that only fills the data set: what an engine writes side by side."""
@@ -32,171 +34,239 @@ FEWEST = 24
 PLAIN = Strategy("plain", "none", "open")
 """What the untrained policy is measured with."""
 
+Drawn = tuple[str, Mapping[str, str]]
+"""A label, and the attributes that a prompt of it had."""
 
-def plan_learning(
-    task: TaskState,
-    loop: LoopSettings,
-    believed: Mapping[str, Posterior],
-    vouchers: Mapping[str, Sequence[str]],
-    seed: int,
-) -> list[PlannedPrompt]:
-    """Return the prompts of a round in which the policy learns: as many per label as can be."""
-    counts = {label: sum(s.label == label for s in task.pool) for label in task.card.labels or [""]}
-    order = sorted(counts, key=lambda label: counts[label])
-    labels = [order[i % len(order)] for i in range(loop.prompts)]
-    return [
-        _prompt(
-            task,
-            label,
-            choose(library(task.card), believed, derive_seed(seed, i)),
-            loop.group,
-            vouchers,
-            derive_seed(seed, i, "prompt"),
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Plans the rounds of a task.
+
+    Args:
+        task: The task so far.
+        settings: Of the run.
+        believed: What is thought of every part of a strategy (`synlearner.agent.bandit`).
+        vouchers: Strategy part to the experience items that speak for it.
+    """
+
+    task: TaskState
+    settings: Settings
+    believed: Mapping[str, Posterior] = field(default_factory=dict)
+    vouchers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def learning(self, seed: int) -> list[PlannedPrompt]:
+        """Return the prompts of a round in which the policy learns: as many per label as can be."""
+        counts = {label: sum(s.label == label for s in self.task.pool) for label in self.task.card.labels or [""]}
+        order = sorted(counts, key=lambda label: counts[label])
+        labels = [order[i % len(order)] for i in range(self.settings.loop.prompts)]
+        return self._prompts(labels, seed)
+
+    def filling(self, seed: int) -> list[PlannedPrompt]:
+        """Return the prompts of a round that only fills the data set: labels in the order of what they lack."""
+        loop, task = self.settings.loop, self.task
+        lacking = missing(task, loop)
+        labels: list[str] = []
+        share = max(task.accepted / task.requested, 0.1) if task.requested else 0.5
+        while len(labels) * loop.group + loop.group <= ROWS:
+            label = max(lacking, key=lambda name: lacking[name])
+            if lacking[label] <= 0 and len(labels) * loop.group >= FEWEST:
+                break
+            lacking[label] -= share * loop.group
+            labels.append(label)
+        return self._prompts(labels, seed)
+
+    def _prompts(self, labels: Sequence[str], seed: int) -> list[PlannedPrompt]:
+        has_topics = all(topics_of(self.task, label) for label in self.task.card.labels or [""])
+        strategies = library(self.task.card, self.settings.dai, topics=has_topics)
+        if self.settings.policy.grammar == "json":
+            strategies = fitting(strategies)
+        prompts: list[PlannedPrompt] = []
+        for i, label in enumerate(labels):
+            strategy = choose(strategies, self.believed, derive_seed(seed, i))
+            before = [*self.task.drawn, *((p.label, p.attributes) for p in prompts if p.attributes)]
+            prompts.append(self._prompt(label, strategy, before, derive_seed(seed, i, "prompt")))
+        return prompts
+
+    def _prompt(self, label: str, strategy: Strategy, before: Sequence[Drawn], seed: int) -> PlannedPrompt:
+        task, loop = self.task, self.settings.loop
+        rng = random.Random(seed)  # noqa: S311 - reproducible chance is the point
+        exemplars = _exemplars(task.card, label, self.settings.dai.exemplars, rng)
+        rows = [task.card.seeds[i] for i in exemplars]
+        attributes, notes = self._attributes(label, strategy, rows, before, rng)
+        experience = {item for part in parts_of(strategy.id) for item in self.vouchers.get(part, ())}
+        source = topics_of(task, label).get(attributes.get(TOPIC, ""), "policy")
+        return _written(
+            task.card,
+            strategy,
+            Ask(task.card, label, rows, _contrasts(task.card, label, rng), notes, attributes),
+            exemplars=exemplars,
+            experience=sorted(experience | ({source} - {"policy"})),
+            samples=loop.group,
+            seed=derive_seed(seed, "samples"),
+            heat=heat(task.multipliers, self.settings.constraints),
+            as_object=self.settings.policy.grammar == "json",
         )
-        for i, label in enumerate(labels)
-    ]
+
+    def _attributes(
+        self, label: str, strategy: Strategy, rows: Sequence[Row], before: Sequence[Drawn], rng: random.Random
+    ) -> tuple[dict[str, str], list[str]]:
+        """Return the drawn attributes, and the notes for the exemplars and the sample that is wanted."""
+        card = self.task.card
+        mine = [drawn for other, drawn in before if other == label]
+        texts = [write_sample(card, row) for row in rows]
+        match strategy.attributes:
+            case "keyword":
+                wanted = self._new_keyword(label, mine, rng)
+                notes = [f"with the word '{keyword(text, rng)}'" for text in texts]
+                return {"keyword": wanted}, [*notes, f"with the word '{wanted}'"]
+            case "topic":
+                wanted = _rarest(list(topics_of(self.task, label)), TOPIC, mine, rng)
+                return {TOPIC: wanted}, [*(f"about {keyword(text, rng)}" for text in texts), f"about {wanted}"]
+            case "length":
+                low, high = (sum(spec.words[i] for spec in card.fields.values()) for i in (0, 1))
+                length = rng.randint(low, high)
+                return {"length": str(length)}, [*(f"{len(text.split())} words" for text in texts), f"{length} words"]
+            case "persona":
+                people = rng.sample(PERSONAS, len(PERSONAS))
+                wanted = _rarest(people, "persona", mine, rng)
+                others = [person for person in people if person != wanted] * len(rows)
+                return {"persona": wanted}, [f"by {person}" for person in [*others[: len(rows)], wanted]]
+            case "card":
+                drawn = draw(
+                    options(card.attributes, card.label_attributes.get(label, {}), label, card.labels),
+                    card.conflicts,
+                    label,
+                    mine,
+                    rng,
+                    at_once=self.settings.dai.at_once,
+                    covering=self.settings.dai.coverage,
+                )
+                return drawn, [*([""] * len(rows)), "; ".join(f"{n}: {v}".replace("_", " ") for n, v in drawn.items())]
+            case _:
+                return {}, [""] * (len(rows) + 1)
+
+    def _new_keyword(self, label: str, before: Sequence[Mapping[str, str]], rng: random.Random) -> str:
+        """Return a word of this label's real or accepted samples: on topic by construction, growing with the pool."""
+        card = self.task.card
+        texts = [write_sample(card, row) for row in card.seeds if not label or row["label"] == label]
+        texts += [write_sample(card, s.row) for s in self.task.pool if s.label == label]
+        had = [drawn["keyword"] for drawn in before if "keyword" in drawn] if self.settings.dai.coverage else []
+        return keyword(rng.choice(texts), rng, had)
 
 
-def plan_filling(
-    task: TaskState,
-    loop: LoopSettings,
-    believed: Mapping[str, Posterior],
-    vouchers: Mapping[str, Sequence[str]],
-    seed: int,
-) -> list[PlannedPrompt]:
-    """Return the prompts of a round that only fills the data set: labels in the order of what they lack."""
-    lacking = missing(task, loop)
-    prompts: list[PlannedPrompt] = []
-    share = max(task.accepted / task.requested, 0.1) if task.requested else 0.5
-    while len(prompts) * loop.group + loop.group <= ROWS:
-        label = max(lacking, key=lambda name: lacking[name])
-        if lacking[label] <= 0 and len(prompts) * loop.group >= FEWEST:
-            break
-        lacking[label] -= share * loop.group
-        i = len(prompts)
-        strategy = choose(library(task.card), believed, derive_seed(seed, i))
-        prompts.append(_prompt(task, label, strategy, loop.group, vouchers, derive_seed(seed, i, "prompt")))
-    return prompts
-
-
-def plan_reference(task: TaskState, seed: int) -> list[PlannedPrompt]:
-    """Return plain prompts for the untrained policy, the labels in equal numbers, until it has as many samples."""
+def plan_reference(task: TaskState, wanted: int, seed: int) -> list[PlannedPrompt]:
+    """Return plain prompts for the untrained policy, the labels in equal numbers, until it has *wanted* samples."""
     labels = list(task.card.labels) or [""]
-    wanted = min(ROWS, task.card.samples - len(task.reference))
+    wanted = min(ROWS, wanted - len(task.reference))
     shares = [wanted // len(labels) + (i < wanted % len(labels)) for i in range(len(labels))]
     # Start where the last round ended, so that remainders do not always go to the same labels.
     turn = len(task.reference) % len(labels)
     labels = labels[turn:] + labels[:turn]
     return [
-        _prompt(task, label, PLAIN, share, {}, derive_seed(seed, i, "prompt"))
+        _written(
+            task.card,
+            PLAIN,
+            Ask(task.card, label, [], [], [""]),
+            exemplars=[],
+            experience=[],
+            samples=share,
+            seed=derive_seed(seed, i, "prompt"),
+        )
         for i, (label, share) in enumerate(zip(labels, shares, strict=True))
         if share
     ]
 
 
+def reference_wanted(task: TaskState, settings: Settings) -> int:
+    """Return how many samples of the untrained policy are wanted: to be reported, else to set the floors with."""
+    if task.card.labels and "test" in task.files:
+        return task.card.samples
+    floors = settings.constraints
+    return min(task.card.samples, floors.reference) if floors.diversity or floors.fidelity else 0
+
+
 def missing(task: TaskState, loop: LoopSettings) -> dict[str, float]:
     """Return how many accepted samples each label lacks for the choice to be made (0 or below: none)."""
     labels = list(task.card.labels) or [""]
-    wanted = math.ceil(loop.oversample * task.card.samples / len(labels))
+    wanted = math.ceil(loop.oversample * more(task.multipliers) * task.card.samples / len(labels))
     return {label: float(wanted - sum(s.label == label for s in task.pool)) for label in labels}
 
 
-def _prompt(
-    task: TaskState,
-    label: str,
-    strategy: Strategy,
-    samples: int,
-    vouchers: Mapping[str, Sequence[str]],
-    seed: int,
-) -> PlannedPrompt:
+def pair_coverage(task: TaskState) -> dict[str, float]:
+    """Return the share of pairs of the card's attribute values that prompts have had; nothing for cards without."""
     card = task.card
-    rng = random.Random(seed)  # noqa: S311 - reproducible chance is the point
-    exemplars = _exemplars(card, label, rng)
-    rows = [card.seeds[i] for i in exemplars]
-    attributes, notes = _attributes(task, label, strategy, rows, rng)
-    contrasts = [_contrast(card, other, rng) for other in card.labels if other != label]
-    prompt = write(strategy, Ask(card, label, rows, contrasts, notes))
-    experience = sorted({item for part in parts_of(strategy.id) for item in vouchers.get(part, ())})
+    covered = possible = 0
+    for label in card.labels or [""]:
+        values = options(card.attributes, card.label_attributes.get(label, {}), label, card.labels)
+        mine = [drawn for other, drawn in task.drawn if other == label]
+        had, all_ = coverage(values, card.conflicts, label, mine) if values else (0, 0)
+        covered, possible = covered + had, possible + all_
+    return {"pair_coverage": round(covered / possible, 6)} if possible else {}
+
+
+def _written(
+    card: Card,
+    strategy: Strategy,
+    ask: Ask,
+    *,
+    exemplars: list[int],
+    experience: list[str],
+    samples: int,
+    seed: int,
+    heat: float = 1.0,
+    as_object: bool = False,
+) -> PlannedPrompt:
+    how = decoding(strategy.decoding, card, heat)
+    prompt = write(strategy, as_json(ask) if as_object else ask)
+    if as_object:
+        prompt, how = constrained(card, prompt, how)
     return PlannedPrompt(
         strategy=strategy.id,
-        label=label,
-        attributes=attributes,
+        label=ask.label,
+        attributes=dict(ask.attributes),
         exemplars=exemplars if strategy.frame != "plain" else [],
         experience=experience,
         text=prompt.text,
         prefix=prompt.prefix,
         stop=prompt.stop,
         samples=samples,
-        decoding=decoding(strategy.decoding, card),
-        seed=derive_seed(seed, "samples"),
+        decoding=how,
+        seed=seed,
     )
 
 
-def _exemplars(card: Card, label: str, rng: random.Random) -> list[int]:
-    """Return seeds of the label, as many as fit; if none does, the shortest."""
+def _exemplars(card: Card, label: str, most: int, rng: random.Random) -> list[int]:
+    """Return up to *most* seeds of the label, as many as fit; if none does, the shortest."""
     mine = [i for i, row in enumerate(card.seeds) if not label or row["label"] == label]
     rng.shuffle(mine)
     lengths = {i: _words(card, card.seeds[i]) for i in mine}
     chosen: list[int] = []
     left = EXEMPLAR_WORDS
     for i in mine:
-        if lengths[i] <= left and len(chosen) < EXEMPLARS:
+        if lengths[i] <= left and len(chosen) < most:
             chosen.append(i)
             left -= lengths[i]
     return chosen or [min(mine, key=lambda i: lengths[i])]
 
 
-def _contrast(card: Card, label: str, rng: random.Random) -> Row:
-    """Return a seed of the label: any that leaves room for those of the other labels, else the shortest."""
-    mine = [row for row in card.seeds if row["label"] == label]
-    short = [row for row in mine if _words(card, row) * len(card.labels) <= 2 * EXEMPLAR_WORDS]
-    return rng.choice(short) if short else min(mine, key=lambda row: _words(card, row))
+def _contrasts(card: Card, label: str, rng: random.Random) -> list[Row]:
+    """Return a seed of every other label: any that leaves room for those of the others, else the shortest."""
+    chosen = []
+    for other in card.labels:
+        if other == label:
+            continue
+        mine = [row for row in card.seeds if row["label"] == other]
+        short = [row for row in mine if _words(card, row) * len(card.labels) <= 2 * EXEMPLAR_WORDS]
+        chosen.append(rng.choice(short) if short else min(mine, key=lambda row: _words(card, row)))
+    return chosen
 
 
 def _words(card: Card, row: Row) -> int:
     return len(write_sample(card, row).split())
 
 
-def _attributes(
-    task: TaskState,
-    label: str,
-    strategy: Strategy,
-    rows: Sequence[Row],
-    rng: random.Random,
-) -> tuple[dict[str, str], list[str]]:
-    """Return the drawn attributes, and the notes for the exemplars and the sample that is wanted."""
-    card = task.card
-    match strategy.attributes:
-        case "keyword":
-            wanted = _new_keyword(task, label, rng)
-            notes = [f"with the word '{_keyword(write_sample(card, row), rng)}'" for row in rows]
-            return {"keyword": wanted}, [*notes, f"with the word '{wanted}'"]
-        case "length":
-            low, high = (sum(spec.words[i] for spec in card.fields.values()) for i in (0, 1))
-            length = rng.randint(low, high)
-            return {"length": str(length)}, [
-                *(f"{len(write_sample(card, r).split())} words" for r in rows),
-                f"{length} words",
-            ]
-        case "persona":
-            people = rng.sample(PERSONAS, len(rows) + 1)
-            return {"persona": people[-1]}, [f"by {person}" for person in people]
-        case "card":
-            pairs = {**card.attributes, **card.label_attributes.get(label, {})}
-            drawn = {name: rng.choice(values) for name, values in pairs.items()}
-            return drawn, [*([""] * len(rows)), "; ".join(f"{n.replace('_', ' ')}: {v}" for n, v in drawn.items())]
-        case _:
-            return {}, [""] * (len(rows) + 1)
-
-
-def _new_keyword(task: TaskState, label: str, rng: random.Random) -> str:
-    """Return a word of this label's real or accepted samples: on topic by construction, and growing with the pool."""
-    card = task.card
-    texts = [write_sample(card, row) for row in card.seeds if not label or row["label"] == label]
-    texts += [write_sample(card, s.row) for s in task.pool if s.label == label]
-    return _keyword(rng.choice(texts), rng)
-
-
-def _keyword(text: str, rng: random.Random) -> str:
-    words = sorted({word for word in normal(text).split() if len(word) >= 5 and word.isalpha()})
-    return rng.choice(words) if words else max(normal(text).split() or ["it"], key=len)
+def _rarest(values: Sequence[str], name: str, before: Sequence[Mapping[str, str]], rng: random.Random) -> str:
+    """Return one of the *values* that attribute *name* has had least often."""
+    times = {value: sum(drawn.get(name) == value for drawn in before) for value in values}
+    fewest = min(times.values())
+    return rng.choice([value for value in values if times[value] == fewest])

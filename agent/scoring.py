@@ -9,6 +9,7 @@ from synlearner.agent.cards import Card, Row
 from synlearner.agent.config import RewardSettings
 from synlearner.agent.diversity import distinct_2, leave_one_out_gains, rke, vendi
 from synlearner.agent.features import Matrix, embed_rows
+from synlearner.agent.jsonform import parse_json
 from synlearner.agent.judge import Judge
 from synlearner.agent.parsing import copies, gate, joined, normal, parse
 from synlearner.agent.rewards import Parts, attribute_share, gain_share, quality, totals, worth
@@ -98,13 +99,17 @@ def score_round(
     )
 
 
+def _read(card: Card, sample: SampleGenerated, prompt: PlannedPrompt) -> Row:
+    return parse_json(card, sample.text) if prompt.decoding.grammar else parse(card, sample.text, prompt.prefix)
+
+
 def read_reference(
     card: Card,
     prompts: Sequence[PlannedPrompt],
     samples: Sequence[tuple[int, SampleGenerated]],
 ) -> list[SampleScored]:
     """Return the samples of the untrained policy, read but not judged: all that has the card's fields can be used."""
-    rows = [parse(card, sample.text, prompts[sample.prompt].prefix) for _, sample in samples]
+    rows = [_read(card, sample, prompts[sample.prompt]) for _, sample in samples]
     reasons = ["reference" if row else "gate:format" for row in rows]
     return [
         SampleScored(sample=seq, accepted=False, reason=reason, fields=row, parts={}, total=0.0)
@@ -123,7 +128,7 @@ def _gates(
     rows, reasons = [], []
     for _, sample in samples:
         prompt = prompts[sample.prompt]
-        row = parse(card, sample.text, prompt.prefix)
+        row = _read(card, sample, prompt)
         reason = gate(card, row, sample.finish, prompt.label, seen)
         if not reason and any(copies(text, [{"prompt": prompt.text}]) for text in row.values()):
             reason = "gate:copy_of_prompt"

@@ -1,15 +1,12 @@
-"""The strategy library: prompt frames x attribute plans x decoding settings, and how each is written out.
-
-Small models continue better than they obey, so most frames put examples into the beginning of the answer and let the
-model write the next one. `plain` is the bare instruction: what the untrained policy is measured with.
-"""
+"""The strategy library: prompt frames x attribute plans x decoding settings, each judged part by part."""
 
 import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from synlearner.agent.cards import Card, Row
+from synlearner.agent.cards import Card
+from synlearner.agent.config import DaiSettings
+from synlearner.agent.frames import FRAMES, Ask, Prompt
 from synlearner.events.types import Decoding
 
 
@@ -32,33 +29,17 @@ class Strategy:
         return f"frame:{self.frame}", f"attributes:{self.attributes}", f"decoding:{self.decoding}"
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A strategy written out for a label: the user's turn, how the answer begins, and where a sample ends."""
+DECODINGS: Mapping[str, tuple[float, float]] = {
+    "calm": (0.8, 0.1),
+    "open": (1.0, 0.05),
+    "bold": (1.2, 0.1),
+    "paper": (0.85, 0.08),
+}
+"""Temperature and min_p by name. `paper`: temperature .85 at top-p .92 and top-k 60, whose tail min_p cuts likewise."""
 
-    text: str
-    prefix: str
-    stop: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What one prompt is about."""
-
-    card: Card
-    label: str
-    exemplars: list[Row]
-    contrasts: list[Row]
-    """One example of each other label."""
-    notes: list[str]
-    """What the attribute plan says of each exemplar, and last of the sample that is wanted; empty texts for nothing."""
-
-
-DECODINGS: Mapping[str, tuple[float, float]] = {"calm": (0.8, 0.1), "open": (1.0, 0.05), "bold": (1.2, 0.1)}
-"""Temperature and min_p by name."""
-
-ATTRIBUTE_PLANS = ("none", "keyword", "length", "persona", "card")
-"""`keyword`: a word that the sample uses; `length`: how many words; `persona`: who writes; `card`: the card's own."""
+ATTRIBUTE_PLANS = ("none", "keyword", "length", "persona", "topic", "card")
+"""`keyword`: a word that the sample uses; `length`: how many words; `persona`: who writes; `topic`: one that policy or
+memory proposed (`synlearner.agent.topics`); `card`: the card's own."""
 
 PERSONAS = (
     "a student", "a nurse", "a retired teacher", "a truck driver", "a new parent", "a shop owner", "a farmer",
@@ -67,214 +48,30 @@ PERSONAS = (
 )  # fmt: skip
 
 
-def decoding(name: str, card: Card) -> Decoding:
-    """Return the decoding settings, with room for the longest sample that the card allows."""
+def decoding(name: str, card: Card, heat: float = 1.0) -> Decoding:
+    """Return the decoding settings, their temperature times *heat*, with room for the longest sample of the card."""
     temperature, min_p = DECODINGS[name]
     words = sum(spec.words[1] for spec in card.fields.values())
-    return Decoding(temperature=temperature, min_p=min_p, max_new_tokens=math.ceil(1.5 * words) + 6 * len(card.fields))
+    room = math.ceil(1.5 * words) + 6 * len(card.fields)
+    return Decoding(temperature=round(temperature * heat, 6), min_p=min_p, max_new_tokens=room)
 
 
-def library(card: Card) -> list[Strategy]:
-    """Return all strategies that fit *card*."""
-    frames = [name for name in FRAMES if name != "contrast" or card.labels]
-    has_own = bool(card.attributes or card.label_attributes)
-    plans = [name for name in ATTRIBUTE_PLANS if name != "card" or has_own]
-    return [
-        Strategy(f, a, d)
-        for f in frames
-        for a in plans
-        for d in DECODINGS
-        if (f, a) == ("plain", "none") or f != "plain"
-    ]
+def library(card: Card, dai: DaiSettings, *, topics: bool = False) -> list[Strategy]:
+    """Return all strategies that fit *card* and the settings; without any fitting part `numbered` or `none` stands in.
 
-
-# ---- words ---------------------------------------------------------------------------------------------------
-
-
-_CUT = re.compile(r"[:;,(.]|\b(?:about|of|in|on|at|for|from|that|which|who|with|to|by|typed|posted|solved)\b")
-
-
-def noun(description: str, fallback: str) -> str:
-    """Return the short noun that a description begins with: 'The premise: a sentence …' -> 'premise'."""
-    head = _CUT.split(description.strip(), maxsplit=1)[0]
-    words = [word for word in head.split() if word.lower() not in {"a", "an", "the", "one"}]
-    return " ".join(words).lower() if 1 <= len(words) <= 3 else fallback.replace("_", " ")
-
-
-def headings(card: Card) -> dict[str, str]:
-    """Return how each field is headed in multi-field samples."""
-    names = {field: noun(spec.description, field).capitalize() for field, spec in card.fields.items()}
-    return names if len(set(names.values())) == len(names) else {f: f.replace("_", " ").capitalize() for f in names}
-
-
-def write_sample(card: Card, row: Mapping[str, str]) -> str:
-    """Return a row as it stands in prompts: the bare text, or one headed block for several fields."""
-    if len(card.fields) == 1:
-        return " ".join(row[next(iter(card.fields))].split())
-    return "\n".join(f"{head}: {_tidy(row[field])}" for field, head in headings(card).items())
-
-
-def _tidy(text: str) -> str:
-    # Line breaks inside a field are kept (worked solutions need them), blank lines are not: they end a sample.
-    return "\n".join(line.strip() for line in text.splitlines() if line.strip())
-
-
-def describe(card: Card, label: str) -> str:
-    """Return what is wanted, as a phrase: the card's description, and the label with its meaning."""
-    what = card.description.strip().rstrip(".")
-    what = what[:1].lower() + what[1:]
-    if not label:
-        return what
-    meaning = card.labels[label]
-    return f"{what}. Kind: {label}{f' ({meaning})' if meaning else ''}"
-
-
-def _shape(card: Card) -> str:
-    ranges = [f"{spec.words[0]} to {spec.words[1]} words" for spec in card.fields.values()]
-    if len(ranges) == 1:
-        return ranges[0]
-    return "; ".join(f"{head}: {words}" for head, words in zip(headings(card).values(), ranges, strict=True))
-
-
-def _begin(card: Card) -> str:
-    """Return how every sample of the card begins: the first heading of several, or nothing."""
-    return "" if len(card.fields) == 1 else f"{next(iter(headings(card).values()))}:"
-
-
-def _stop(card: Card) -> str:
-    return "\n" if len(card.fields) == 1 else "\n\n"
-
-
-def _noted(note: str, text: str, card: Card) -> str:
-    """Put an attribute note before a sample."""
-    if not note:
-        return text
-    return f"({note}) {text}" if len(card.fields) == 1 else f"({note})\n{text}"
-
-
-def _lines(ask: Ask, marks: Callable[[int], str]) -> str:
-    """Return the exemplars, each behind its mark, and the mark of the one that is wanted."""
-    card, gap = ask.card, _stop(ask.card)
-    texts = [_noted(note, write_sample(card, row), card) for row, note in zip(ask.exemplars, ask.notes, strict=False)]
-    wanted = _noted(ask.notes[-1], _begin(card), card)
-    return "".join(f"{marks(i)}{text}{gap}" for i, text in enumerate(texts)) + f"{marks(len(texts))}{wanted}".rstrip(
-        " "
-    )
-
-
-# ---- frames --------------------------------------------------------------------------------------------------
-
-
-def _plain(ask: Ask) -> Prompt:
-    form = "Answer with the text only."
-    if len(ask.card.fields) > 1:
-        form = f"Answer with one line for each of: {', '.join(headings(ask.card).values())}."
-    return Prompt(
-        f"Write {describe(ask.card, ask.label)}. Length: {_shape(ask.card)}. {form}", _begin(ask.card), _stop(ask.card)
-    )
-
-
-def _numbered(ask: Ask) -> Prompt:
-    text = f"Write a list of different examples. Each is {describe(ask.card, ask.label)}."
-    return Prompt(
-        text, _lines(ask, lambda i: f"{i + 1}. " if len(ask.card.fields) == 1 else f"{i + 1}.\n"), _stop(ask.card)
-    )
-
-
-def _dashes(ask: Ask) -> Prompt:
-    text = f"Give many examples, no two alike. Wanted: {describe(ask.card, ask.label)}."
-    return Prompt(text, _lines(ask, lambda _: "- " if len(ask.card.fields) == 1 else "-\n"), _stop(ask.card))
-
-
-def _headed(ask: Ask) -> Prompt:
-    head = noun(ask.card.description, "example").capitalize()
-    text = f"{head} after {head.lower()}, each by somebody else. Wanted: {describe(ask.card, ask.label)}."
-    return Prompt(
-        text, _lines(ask, lambda _: f"{head}: " if len(ask.card.fields) == 1 else f"{head}:\n"), _stop(ask.card)
-    )
-
-
-def _definition(ask: Ask) -> Prompt:
-    label = ask.label or noun(ask.card.description, "example")
-    meaning = ask.card.labels.get(ask.label, "") or ask.card.description
-    text = f"What does '{label}' mean here? Explain it and give examples: {ask.card.description}"
-    start = f"'{label}' means: {meaning}. Examples:{_stop(ask.card)}"
-    return Prompt(text, start + _lines(ask, lambda _: "* " if len(ask.card.fields) == 1 else "*\n"), _stop(ask.card))
-
-
-def _contrast(ask: Ask) -> Prompt:
-    card, gap = ask.card, _stop(ask.card)
-    text = f"Write examples of each kind: {'; '.join(f'{k} ({v})' if v else k for k, v in card.labels.items())}. {card.description}"
-    others = "".join(_mark(card, row["label"]) + write_sample(card, row) + gap for row in ask.contrasts)
-    return Prompt(text, others + _lines(ask, lambda _: _mark(card, ask.label)), gap)
-
-
-def _mark(card: Card, label: str) -> str:
-    return f"[{label}] " if len(card.fields) == 1 else f"[{label}]\n"
-
-
-def _shown(ask: Ask) -> Prompt:
-    """Examples in the user's turn, the answer begins right away."""
-    shown = "\n\n".join(
-        _noted(n, write_sample(ask.card, r), ask.card) for r, n in zip(ask.exemplars, ask.notes, strict=False)
-    )
-    text = f"Here is what I want: {describe(ask.card, ask.label)}. Length: {_shape(ask.card)}.\n\n{shown}\n\nWrite another one, about something else."
-    head = noun(ask.card.description, "text").capitalize()
-    prefix = f"{head}:" if len(ask.card.fields) == 1 else _begin(ask.card)
-    return Prompt(text, f"({ask.notes[-1]}) {prefix}" if ask.notes[-1] else prefix, _stop(ask.card))
-
-
-def _quotes(ask: Ask) -> Prompt:
-    if len(ask.card.fields) > 1:
-        return _shown(ask)
-    text = f"Quote what different people wrote: {describe(ask.card, ask.label)}."
-    lines = [
-        f'{_who(i, note)} wrote: "{write_sample(ask.card, row)}"\n'
-        for i, (row, note) in enumerate(zip(ask.exemplars, ask.notes, strict=False))
-    ]
-    return Prompt(text, "".join(lines) + f'{_who(len(lines), ask.notes[-1])} wrote: "', '"')
-
-
-def _who(index: int, note: str) -> str:
-    people = ("One", "Another", "A third", "A fourth", "A fifth", "Somebody")
-    return people[min(index, len(people) - 1)] + (f" ({note})" if note else "")
-
-
-def _rewrite(ask: Ask) -> Prompt:
-    """Ask for a variation of the last exemplar."""
-    card = ask.card
-    text = f"Rewrite each example so that it is about something else but is still {describe(card, ask.label)}."
-    gap = _stop(card)
-    pairs = [ask.exemplars[i : i + 2] for i in range(0, len(ask.exemplars) - 1, 2)]
-    shown = "".join(
-        f"{_old(card)}{write_sample(card, a)}{gap}{_new(card)}{write_sample(card, b)}{gap}" for a, b in pairs
-    )
-    last = write_sample(card, ask.exemplars[-1])
-    return Prompt(
-        text, f"{shown}{_old(card)}{last}{gap}{_new(card)}{_noted(ask.notes[-1], _begin(card), card)}".rstrip(" "), gap
-    )
-
-
-def _old(card: Card) -> str:
-    return "Example: " if len(card.fields) == 1 else "Example:\n"
-
-
-def _new(card: Card) -> str:
-    return "Variation: " if len(card.fields) == 1 else "Variation:\n"
-
-
-FRAMES: Mapping[str, Callable[[Ask], Prompt]] = {
-    "plain": _plain,
-    "numbered": _numbered,
-    "dashes": _dashes,
-    "headed": _headed,
-    "definition": _definition,
-    "contrast": _contrast,
-    "shown": _shown,
-    "quotes": _quotes,
-    "rewrite": _rewrite,
-}
-"""Nine prompt frames by name."""
+    *topics* tells whether there are topics to write about.
+    """
+    own = bool(card.attributes or card.label_attributes)
+    frames: Sequence[str] = [name for name in dai.frames if name != "contrast" or card.labels] or ["numbered"]
+    fits = {"card": own, "topic": topics}
+    plans: Sequence[str] = [name for name in dai.attributes if fits.get(name, True)] or ["none"]
+    found = {
+        Strategy(frame, "none" if frame == "plain" else plan, name)
+        for frame in frames
+        for plan in plans
+        for name in dai.decodings
+    }
+    return sorted(found, key=lambda strategy: strategy.id)
 
 
 def write(strategy: Strategy, ask: Ask) -> Prompt:

@@ -1,13 +1,15 @@
 """From a scored round to a learning step: whom to learn from, with which advantages. `policies` does the step."""
 
 import platform
+import random
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from synlearner.agent.config import LearningSettings, PolicySettings
+from synlearner.agent.config import LearningSettings, PolicySettings, Settings
 from synlearner.agent.policy import Policy
 from synlearner.agent.state import RunState, TaskState
+from synlearner.agent.tasks import Replayed
 from synlearner.events.blobs import BlobStore
 from synlearner.events.chance import derive_seed
 from synlearner.events.types import PlannedPrompt, PolicyUpdated
@@ -61,6 +63,14 @@ def _grpo(group: list[tuple[int, float, bool]], floor: float | None) -> tuple[li
     return [(seq, value) for (seq, _, _), value in zip(group, advantages, strict=True)], ""
 
 
+def replayed(state: RunState, seed: int) -> list[Replayed]:
+    """Return the accepted samples of earlier tasks that a fine-tuning step learns from again, drawn at random."""
+    count = min(Settings.model_validate(state.settings).stream.replay, len(state.replay))
+    rng = random.Random(derive_seed(seed, "replay"))  # noqa: S311 - reproducible chance is the point
+    chosen = sorted(rng.sample(range(len(state.replay)), count))
+    return [state.replay[i] for i in chosen]
+
+
 def train(
     state: RunState,
     task: TaskState,
@@ -77,9 +87,12 @@ def train(
     Observed are groups that taught nothing (`left_out`), the `gap` between sampler and trainer, and the fingerprint.
     """
     groups, left_out = groups_to_learn_from(task, algorithm, learning.advantage_floor)
+    again = replayed(state, seed) if algorithm == "eft" else []
+    groups = [*groups, *((sample.prompt, [(sample.seq, 1.0)]) for sample in again)]
     skipped = "" if groups else NOTHING[algorithm]
     if policy.model is None:
-        skipped = f"the {policy.engine.name} engine has no weights to train"
+        reason = getattr(policy.engine, "frozen", "")  # an engine of the caller's need not say
+        skipped = f"the {policy.engine.name} engine has no weights to train" + (f": {reason}" if reason else "")
     observed: dict[str, Any] = {"left_out": left_out} if left_out else {}
     figures: dict[str, Any] = {
         "adapter": state.adapter,
@@ -115,16 +128,25 @@ def _step(
     blobs: BlobStore,
     progress: Callable[[int, int], None],
 ) -> tuple[dict[str, Any], float]:
+    from synlearner.policies.grammar import allowed_masks  # noqa: PLC0415 - loads torch
     from synlearner.policies.learner import Trained, TrainedGroup, learn  # noqa: PLC0415 - loads torch
 
     assert policy.model is not None  # noqa: S101 - the caller has looked
-    samples = dict(task.round.samples)
+    samples = dict(task.round.samples) | {sample.seq: sample.sample for sample in state.replay}
     trained = [
         TrainedGroup(
             prompt.text,
             prompt.prefix,
             prompt.decoding,
-            [Trained(samples[seq].token_ids, samples[seq].logprobs, advantage) for seq, advantage in chosen],
+            [
+                Trained(
+                    samples[seq].token_ids,
+                    samples[seq].logprobs,
+                    advantage,
+                    allowed_masks(policy.model, prompt.decoding.grammar, samples[seq].token_ids),
+                )
+                for seq, advantage in chosen
+            ],
         )
         for prompt, chosen in groups
     ]

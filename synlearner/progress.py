@@ -75,7 +75,7 @@ def headline(event: Event) -> str:
         case DatasetDelivered(samples=samples):
             return f"delivered {len(samples)} samples"
         case ExperienceLearned(item=item):
-            return f"learnt: {item.title}"
+            return f"learnt: {item.content if item.type == 'case' else item.title}"
         case TaskFinished() as fact:
             return (
                 f"done: {fact.accepted} accepted, {fact.rejected} rejected, {fact.failed} failed, {fact.tokens} tokens"

@@ -2,16 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import get_args
 
-import msgspec
 import pytest
+from shapes import shape
 
 from synlearner.events import AnyFact, Fact, Home, export, import_, verify
 
 FOLDER = Path(__file__).parent
 DIGESTS = {
     "events_v1.jsonl": (21, "2e74e0d44b45e545477a2dc1604dd2bb91ca828cf4da394323b64c43a22e335c"),
+    "synthesis_v1.jsonl": (3, "e57ec91dfc45eff2d6b90a0c8b7c90d494cb5439448a97cd0394e392b07e76b3"),
     "policy_v1.jsonl": (1, "05c79d584c0b809f8daeba4304a674027b973fe3856f626dc0ff266bf8fe9cf9"),
     "memory_v2.jsonl": (14, "ffee297b0303e208d8aa152114a76af3d042251b3e801cb878d639ed4bf121bc"),
 }
@@ -50,13 +51,3 @@ def test_a_shape_never_changes_without_a_new_version(cls: type[Fact]) -> None:
     assert shapes[f"{cls.kind} {cls.version}"] == shape(cls), (
         f"{cls.kind} has another shape: raise its version, write an upcaster for the old one and a golden log of the new"
     )
-
-
-def shape(hint: Any) -> Any:
-    """Return all that decides which payloads a type reads, and nothing else: no docstrings, no order of fields."""
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        hints = get_type_hints(hint)
-        return {name: shape(hints[name]) for name in sorted(hint.__struct_fields__)}
-    if get_origin(hint):
-        return [get_origin(hint).__name__, *map(shape, get_args(hint))]
-    return "any" if hint is Any else hint.__name__

@@ -17,10 +17,10 @@ from synlearner.agent import Agent
 from synlearner.agent.cards import load_stream
 from synlearner.agent.config import RewardSettings
 from synlearner.agent.diversity import TOP_GAIN, greedy_choice, leave_one_out_gains, rke, vendi
+from synlearner.agent.frames import headings, write_sample
 from synlearner.agent.parsing import gate, normal, parse, words_fit
 from synlearner.agent.rewards import GATED, attribute_share, quality, totals
 from synlearner.agent.state import RunState, apply
-from synlearner.agent.strategies import headings, write_sample
 from synlearner.errors import ConfigError
 from synlearner.events.home import Home
 from synlearner.events.types import Event, FeedbackGiven

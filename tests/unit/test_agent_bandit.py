@@ -7,6 +7,7 @@ from pieces import checked
 from worlds import card
 
 from synlearner.agent.bandit import choose, parts_of, posteriors, with_experience
+from synlearner.agent.config import DaiSettings
 from synlearner.agent.strategies import Strategy, library
 from synlearner.events.types import Candidate
 from synlearner.memory import new_item
@@ -19,7 +20,10 @@ K = PRIOR_VARIANCE / (NOISE_VARIANCE + 3 * PRIOR_VARIANCE)
 
 
 def candidate(item: str, *, similarity: float = 1.0, draw: float = 0.2) -> Candidate:
-    return Candidate(item=item, similarity=similarity, utility=draw, draw=draw, score=0.5, chosen=True)
+    return Candidate(
+        item=item, similarity=similarity, lexical=0.0, dense_rank=1, lexical_rank=0, relevance=similarity,
+        utility=draw, deviation=0.1, draw=draw, score=0.5, overlap=0.0, tokens=9, propensity=1.0, chosen=True, reason="",
+    )  # fmt: skip
 
 
 def record(part: str | None, *, variance: float = 0.01, polarity: int = 1) -> Record:
@@ -108,7 +112,7 @@ def test_two_items_on_one_part_are_two_observations() -> None:
 
 # ---- choosing ------------------------------------------------------------------------------------------------
 
-LIBRARY = library(checked(card()))
+LIBRARY = library(checked(card()), DaiSettings())
 
 
 def test_a_certain_best_is_always_chosen() -> None:

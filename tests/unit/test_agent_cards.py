@@ -34,7 +34,7 @@ def refusal(file: Path) -> str:
 
 
 BAD_CARDS: dict[str, tuple[dict[str, Any], str]] = {
-    "unknown key": ({"labelz": {}}, "unknown key 'labelz'; known: attributes, description"),
+    "unknown key": ({"labelz": {}}, "unknown key 'labelz'; known: attributes, conflicts, description"),
     "missing field spec": ({"fields": None}, "key 'fields' is missing"),
     "no description": ({"description": None}, "key 'description' is missing"),
     "description of another type": ({"description": ["a"]}, r"key description=\['a'\]: input should be a valid string"),

@@ -4,12 +4,13 @@ import json
 
 import msgspec
 import pytest
-from pieces import STORY, checked, pooled, task_of
+from pieces import STORY, checked, planned, pooled, task_of, written
 from worlds import card
 
 from synlearner.agent.bandit import parts_of, posteriors
 from synlearner.agent.distilling import distil, situation
 from synlearner.agent.state import TaskState
+from synlearner.agent.tasks import Replayed
 from synlearner.events.types import StudentScored
 
 TOPICS = checked(card())
@@ -26,7 +27,7 @@ def student(split: str, accuracy: float, *, source: str = "accepted", family: st
 
 def finished(**changes: object) -> TaskState:
     values: dict[str, object] = {
-        "outcomes": OUTCOMES, "requested": 20, "pool": tuple(pooled(i) for i in range(9)), "delivered": (1, 2, 3),
+        "outcomes": OUTCOMES, "requested": 20, "pool": tuple(pooled(i, ("pets", "weather")[i % 2]) for i in range(9)), "delivered": (1, 2, 3),
         "rejected": {"gate:format": 3, "fidelity": 8},
     }  # fmt: skip
     return task_of(TOPICS, **(values | changes))
@@ -54,15 +55,23 @@ def test_a_part_that_was_tried_once_is_no_experience() -> None:
 
 def test_the_first_posterior_of_an_item_is_what_the_task_has_shown() -> None:
     believed = posteriors(OUTCOMES)
-    for item, credited in distil(finished()):
-        if credited is None:
+    for item, posterior in distil(finished()):
+        if posterior is None:
             assert item.type == "case"
             continue
         mean, variance = believed[item.metadata["part"]]
-        (gain,) = credited.credits
-        assert (gain.item, gain.mean, gain.variance) == (item.id, item.polarity * mean, variance)
-        assert gain.mean > 0, "avoiding what harms is a gain too"
-        assert (credited.family, credited.outcome, credited.baseline) == ("distilled:topics", gain.mean, 0.0)
+        assert posterior == (item.polarity * mean, variance)
+        assert posterior[0] > 0, "avoiding what harms is a gain too"
+
+
+def test_topics_of_the_best_samples_are_kept_for_tasks_without_any() -> None:
+    def about(topic: str, seq: int, worth: float) -> Replayed:
+        return Replayed(seq, "pets", worth, planned(attributes={"topic": topic} if topic else {}), written("my cat"))
+
+    task = finished(kept=(about("parrots", 1, 0.2), about("vets", 2, 0.9), about("vets", 3, 0.1), about("", 4, 1.0)))
+    (item,) = [item for item, _ in distil(task) if item.type == "lesson"]
+    assert item.metadata["topics"] == ["vets", "parrots"]
+    assert not [item for item, _ in distil(finished()) if item.type == "lesson"]
 
 
 def test_a_task_in_which_nothing_differed_teaches_the_case_alone() -> None:

@@ -8,20 +8,18 @@ from pieces import KINDS, PAIR, checked, pooled, task_of
 from worlds import card, rows
 
 from synlearner.agent.bandit import parts_of
-from synlearner.agent.config import LoopSettings
+from synlearner.agent.config import LoopSettings, Settings, parse_settings
+from synlearner.agent.frames import write_sample
 from synlearner.agent.parsing import normal
 from synlearner.agent.planning import (
-    EXEMPLARS,
     FEWEST,
     PLAIN,
     ROWS,
+    Planner,
     missing,
-    plan_filling,
-    plan_learning,
     plan_reference,
 )
 from synlearner.agent.state import TaskState
-from synlearner.agent.strategies import write_sample
 from synlearner.events.types import PlannedPrompt
 
 LOOP = LoopSettings(prompts=8, group=3, oversample=1.5)
@@ -34,7 +32,12 @@ SURE = 1e-9
 
 def learning(task: TaskState, seed: int = 1, part: str = "", loop: LoopSettings = LOOP) -> list[PlannedPrompt]:
     """Return a plan; with *part*, one of which everything is expected."""
-    return plan_learning(task, loop, {part: (9.0, SURE)} if part else {}, {}, seed)
+    return Planner(task, Settings(loop=loop), {part: (9.0, SURE)} if part else {}).learning(seed)
+
+
+def filling(task: TaskState, seed: int = 1, loop: LoopSettings = LOOP) -> list[PlannedPrompt]:
+    """Return a plan of a round that only fills."""
+    return Planner(task, Settings(loop=loop)).filling(seed)
 
 
 def with_pool(pets: int, weather: int, **changes: object) -> TaskState:
@@ -69,8 +72,8 @@ def test_the_same_seed_makes_the_same_plan_and_another_another() -> None:
     task = with_pool(3, 2)
     assert learning(task, 1) == learning(task, 1)
     assert learning(task, 1) != learning(task, 2)
-    assert plan_filling(task, LOOP, {}, {}, 1) == plan_filling(task, LOOP, {}, {}, 1)
-    assert plan_reference(task, 1) == plan_reference(task, 1)
+    assert filling(task) == filling(task)
+    assert plan_reference(task, 9, 1) == plan_reference(task, 9, 1)
 
 
 def test_no_two_prompts_share_a_seed() -> None:
@@ -89,12 +92,14 @@ def test_prompts_of_one_round_differ() -> None:
 
 
 @pytest.mark.parametrize(
-    "frame", ["numbered", "dashes", "headed", "definition", "contrast", "shown", "quotes", "rewrite"]
+    "frame",
+    ["numbered", "dashes", "headed", "definition", "contrast", "shown", "quotes", "rewrite", "scenario", "attrprompt"],
 )
 def test_examples_are_seeds_of_the_label_and_stand_in_the_prompt(frame: str) -> None:
-    for prompt in learning(task_of(TOPICS), part=f"frame:{frame}"):
+    settings = parse_settings([f"dai.frames=[{frame}]"])
+    for prompt in Planner(task_of(TOPICS), settings).learning(1):
         assert prompt.strategy.startswith(f"{frame}/")
-        assert 1 <= len(prompt.exemplars) <= EXEMPLARS
+        assert 1 <= len(prompt.exemplars) <= Settings().dai.exemplars
         assert len(set(prompt.exemplars)) == len(prompt.exemplars), "7.3.29: half of the examples were duplicates"
         for place in prompt.exemplars:
             assert TOPICS.seeds[place]["label"] == prompt.label
@@ -121,7 +126,7 @@ def test_a_seed_that_is_too_long_is_shown_only_where_there_is_no_other() -> None
     long = [{"text": "word " * 300, "label": "pets"}, {"text": "short one", "label": "pets"}]
     longer = [{"text": "word " * 400, "label": "weather"}, {"text": "word " * 300, "label": "weather"}]
     of = checked(card(seeds=[*long, *longer]))
-    for prompt in plan_learning(task_of(of), LoopSettings(prompts=12), {}, {}, 1):
+    for prompt in learning(task_of(of), loop=LoopSettings(prompts=12)):
         shown = prompt.exemplars if not prompt.strategy.startswith("plain") else []
         assert shown in ([], [1] if prompt.label == "pets" else [3])
         if prompt.strategy.startswith("contrast"):
@@ -179,9 +184,9 @@ def test_the_cards_own_attributes_are_drawn_with_those_of_the_label() -> None:
 def test_a_prompt_names_the_experience_that_vouches_for_its_parts() -> None:
     vouchers = {"frame:dashes": ["b", "a"], "decoding:calm": ["a"], "frame:plain": ["never"]}
     believed = {"frame:dashes": (9.0, SURE), "decoding:calm": (9.0, SURE)}
-    for prompt in plan_learning(task_of(TOPICS), LOOP, believed, vouchers, 1):
+    for prompt in Planner(task_of(TOPICS), Settings(loop=LOOP), believed, vouchers).learning(1):
         assert prompt.experience == ["a", "b"]
-    for prompt in plan_learning(task_of(TOPICS), LOOP, {"frame:quotes": (9.0, SURE)}, vouchers, 1):
+    for prompt in Planner(task_of(TOPICS), Settings(loop=LOOP), {"frame:quotes": (9.0, SURE)}, vouchers).learning(1):
         assert prompt.experience == (["a"] if "decoding:calm" in parts_of(prompt.strategy) else [])
 
 
@@ -195,15 +200,15 @@ def test_what_is_missing_by_hand() -> None:
 
 
 def test_filling_goes_where_samples_lack() -> None:
-    prompts = plan_filling(with_pool(1, 9, requested=20), LOOP, {}, {}, 1)
+    prompts = filling(with_pool(1, 9, requested=20))
     assert asked(prompts)["pets"] > 3 * asked(prompts)["weather"]
-    even = asked(plan_filling(with_pool(1, 1, requested=4), LOOP, {}, {}, 1))
+    even = asked(filling(with_pool(1, 1, requested=4)))
     assert abs(even["pets"] - even["weather"]) <= LOOP.group
 
 
 def test_filling_asks_for_more_where_less_is_accepted() -> None:
-    rare = plan_filling(with_pool(2, 2, requested=40), LOOP, {}, {}, 1)
-    usual = plan_filling(with_pool(2, 2, requested=5), LOOP, {}, {}, 1)
+    rare = filling(with_pool(2, 2, requested=40))
+    usual = filling(with_pool(2, 2, requested=5))
     assert sum(asked(rare).values()) > sum(asked(usual).values())
 
 
@@ -211,7 +216,7 @@ def test_filling_asks_for_more_where_less_is_accepted() -> None:
 @pytest.mark.parametrize(("pets", "weather"), [(0, 0), (8, 7), (7, 7)])
 def test_a_filling_round_is_neither_empty_nor_wider_than_the_engine(group: int, pets: int, weather: int) -> None:
     loop = LOOP.model_copy(update={"group": group})
-    prompts = plan_filling(with_pool(pets, weather, requested=50), loop, {}, {}, 1)
+    prompts = filling(with_pool(pets, weather, requested=50), loop=loop)
     assert min(FEWEST, group) <= sum(p.samples for p in prompts) <= ROWS
     assert {p.samples for p in prompts} == {group}
 
@@ -224,7 +229,7 @@ def reference(samples: int, have: int, labels: int = 3) -> list[PlannedPrompt]:
     of = checked(
         card(samples=samples, labels=dict.fromkeys(names, ""), seeds=[{"text": f"text {n}", "label": n} for n in names])
     )
-    return plan_reference(task_of(of, reference=tuple(pooled(i) for i in range(have))), 1)
+    return plan_reference(task_of(of, reference=tuple(pooled(i) for i in range(have))), samples, 1)
 
 
 def test_the_reference_asks_plainly_for_what_it_still_lacks() -> None:

@@ -9,10 +9,11 @@ from worlds import card, rows
 
 from synlearner.agent.cards import Card
 from synlearner.agent.config import RewardSettings
+from synlearner.agent.frames import Ask, write_sample
 from synlearner.agent.judge import make_judge
 from synlearner.agent.planning import PLAIN
 from synlearner.agent.scoring import PoolSample, RoundScores, score_round
-from synlearner.agent.strategies import Ask, write, write_sample
+from synlearner.agent.strategies import write
 from synlearner.events.types import PlannedPrompt, SampleGenerated
 
 TOPICS = checked(card(seeds=rows(8)))

@@ -36,7 +36,7 @@ def started(rank: int = 8, base_model: str = "base") -> RunStarted:
 
 
 ARRIVED = TaskArrived(index=0, card=CARD.record(), files={"test": DataFile(sha256="f" * 64, rows=3)})
-RECALLED = ExperienceRecalled(round=1, query="q", query_vector="", candidates=[], chosen=[], seed=1)
+RECALLED = ExperienceRecalled(round=1, query="q", query_vector="", scope="", filters={}, k=4, settings={}, control=0.0, candidates=[], chosen=[], seed=1)
 PLANNED = PromptsPlanned(round=1, purpose="learn", prompts=[planned("pets", samples=2), planned("weather", samples=2)])
 
 
@@ -149,7 +149,7 @@ def test_samples_of_the_untrained_policy_go_into_the_reference_alone() -> None:
     ("family", "counted"), [("task:distilled:pets", 1), ("task:topics:", 1), ("distilled:topics", 0)]
 )
 def test_credits_of_the_round_are_told_from_those_of_distilling(family: str, counted: int) -> None:
-    fact = ExperienceCredited(family=family, outcome=0.5, baseline=0.0, credits=[])
+    fact = ExperienceCredited(family=family, outcome=0.5, baseline=0.0, noise=0.0, arm="", used=[], credits=[])
     assert task_after(PLANNED, fact).round.credited == counted
 
 

@@ -7,29 +7,19 @@ from pieces import KINDS, PAIR, STORY, checked
 from worlds import card
 
 from synlearner.agent.cards import Card, Row
+from synlearner.agent.config import DaiSettings
+from synlearner.agent.frames import FRAMES, Ask, Prompt, describe, headings, noun, write_sample
 from synlearner.agent.parsing import parse
-from synlearner.agent.strategies import (
-    ATTRIBUTE_PLANS,
-    DECODINGS,
-    FRAMES,
-    Ask,
-    Prompt,
-    Strategy,
-    decoding,
-    describe,
-    headings,
-    library,
-    noun,
-    write,
-    write_sample,
-)
+from synlearner.agent.strategies import ATTRIBUTE_PLANS, DECODINGS, Strategy, decoding, library, write
 
+EVERYTHING = DaiSettings.model_validate({"frames": list(FRAMES), "attributes": ATTRIBUTE_PLANS})
 OWN = {"attributes": {"tone": ["warm", "cold"]}}
 NOTES = {
     "none": "",
     "keyword": "with the word 'river'",
     "length": "7 words",
     "persona": "by a cook",
+    "topic": "about boats",
     "card": "tone: warm",
 }
 
@@ -39,12 +29,13 @@ def asked(of: Card, plan: str, count: int = 3) -> Ask:
     label = next(iter(of.labels), "")
     mine = [row for row in of.seeds if not label or row["label"] == label][:count]
     contrasts = [next(row for row in of.seeds if row["label"] == other) for other in list(of.labels)[1:]]
-    return Ask(of, label, mine, contrasts, [NOTES[plan] if plan != "card" else ""] * len(mine) + [NOTES[plan]])
+    notes = [NOTES[plan] if plan != "card" else ""] * len(mine) + [NOTES[plan]]
+    return Ask(of, label, mine, contrasts, notes, {"tone": "warm"} if plan == "card" else {})
 
 
 def all_prompts(of: Card) -> list[tuple[Strategy, Ask, Prompt]]:
     plans = {plan: asked(of, plan) for plan in ATTRIBUTE_PLANS}
-    return [(s, plans[s.attributes], write(s, plans[s.attributes])) for s in library(of)]
+    return [(s, plans[s.attributes], write(s, plans[s.attributes])) for s in library(of, EVERYTHING, topics=True)]
 
 
 CARDS = {kind: checked(tree, **OWN) for kind, tree in KINDS.items()}
@@ -61,7 +52,8 @@ def test_every_strategy_says_what_is_wanted_and_how_the_answer_begins(kind: str)
     for strategy, ask, prompt in all_prompts(of):
         for part in (ask.label, of.labels.get(ask.label, "")):
             assert part in prompt.text + prompt.prefix, strategy
-        assert NOTES[strategy.attributes] in prompt.text + prompt.prefix, strategy
+        if strategy.frame != "attrprompt" or strategy.attributes == "card":  # it states drawn values alone
+            assert NOTES[strategy.attributes] in prompt.text + prompt.prefix, strategy
         assert not prompt.prefix.endswith(" "), "a blank at the end splits the next word's token"
         assert prompt.stop
 
@@ -73,7 +65,7 @@ def test_every_strategy_shows_its_examples_and_plain_shows_none(kind: str) -> No
         examples = [shown(of, row, prompt) for row in ask.exemplars]
         assert examples == [strategy.frame != "plain"] * len(examples), strategy
         others = [shown(of, row, prompt) for row in ask.contrasts]
-        assert others == [strategy.frame == "contrast"] * len(others), strategy
+        assert others == [strategy.frame in {"contrast", "attrprompt"}] * len(others), strategy
 
 
 @kinds
@@ -112,12 +104,33 @@ def test_different_frames_write_different_prompts(kind: str) -> None:
 
 def test_the_library_is_frames_times_plans_times_decodings() -> None:
     """Hand-worked: plain/none x 3, and 8 other frames x 4 plans x 3; a plan more with own attributes; no contrast without labels."""
+    usual = DaiSettings()
     assert len(FRAMES) >= 8
-    assert len(library(checked(card()))) == 3 + 8 * 4 * 3
-    assert len(library(checked(card(), **OWN))) == 3 + 8 * 5 * 3
-    assert len(library(checked(card(), label_attributes={"pets": {"age": ["old"]}}))) == 3 + 8 * 5 * 3
-    assert len(library(checked(STORY))) == 3 + 7 * 4 * 3
-    assert len({strategy.id for strategy in library(checked(PAIR))}) == 99
+    assert len(library(checked(card()), usual)) == 3 + 8 * 4 * 3
+    assert len(library(checked(card(), **OWN), usual)) == 3 + 8 * 5 * 3
+    assert len(library(checked(card(), label_attributes={"pets": {"age": ["old"]}}), usual)) == 3 + 8 * 5 * 3
+    assert len(library(checked(STORY), usual)) == 3 + 7 * 4 * 3
+    assert len({strategy.id for strategy in library(checked(PAIR), usual)}) == 99
+    assert len(library(checked(card()), EVERYTHING, topics=True)) == 3 + 10 * 5 * 3
+
+
+def test_settings_say_which_parts_there_are_to_choose_from() -> None:
+    only = DaiSettings(frames=("dashes", "contrast"), attributes=("card", "topic"), decodings=("calm",))
+    ids = {strategy.id for strategy in library(checked(card(), **OWN), only)}
+    assert ids == {"dashes/card/calm", "contrast/card/calm"}
+    assert {s.id for s in library(checked(card()), only)} == {"dashes/none/calm", "contrast/none/calm"}, (
+        "nothing to draw"
+    )
+    assert {s.id for s in library(checked(card()), only, topics=True)} == {"dashes/topic/calm", "contrast/topic/calm"}
+    alone = DaiSettings(frames=("contrast",))
+    assert {s.frame for s in library(checked(STORY), alone)} == {"numbered"}, "without labels there is no contrast"
+
+
+def test_the_settings_name_every_frame_plan_and_decoding() -> None:
+    names = DaiSettings.model_validate(
+        {"frames": [*FRAMES], "attributes": [*ATTRIBUTE_PLANS], "decodings": [*DECODINGS]}
+    )
+    assert set(names.frames) == set(FRAMES)
 
 
 def test_a_strategy_is_its_three_parts() -> None:
