@@ -14,6 +14,14 @@ Given = ParamSpec("Given")
 Found = TypeVar("Found")
 
 
+def _twin(verb: Callable[Concatenate[Memory, Given], Found]) -> Any:
+    async def perform(self: "AsyncMemory", *args: Given.args, **kwargs: Given.kwargs) -> Found:
+        return await self.call(verb, *args, **kwargs)
+
+    perform.__name__, perform.__doc__ = verb.__name__, verb.__doc__
+    return perform
+
+
 class AsyncMemory:
     """A `Memory` behind one thread: verbs return awaitables, and nothing blocks the event loop.
 
@@ -63,19 +71,20 @@ class AsyncMemory:
     ) -> None:
         await self.close()
 
-
-def _twin(verb: Callable[Concatenate[Memory, Given], Found]) -> Any:
-    async def perform(self: AsyncMemory, *args: Given.args, **kwargs: Given.kwargs) -> Found:
-        return await self.call(verb, *args, **kwargs)
-
-    perform.__name__, perform.__doc__ = verb.__name__, verb.__doc__
-    return perform
-
-
-VERBS = (
-    Memory.add, Memory.search, Memory.get, Memory.get_all, Memory.update, Memory.delete, Memory.history,
-    Memory.feedback, Memory.explain, Memory.stats, Memory.export, Memory.import_, Memory.block, Memory.merge,
-    Memory.split, Memory.tend, Memory.reembed,
-)  # fmt: skip
-for _verb in VERBS:
-    setattr(AsyncMemory, _verb.__name__, _twin(_verb))
+    add = _twin(Memory.add)
+    search = _twin(Memory.search)
+    get = _twin(Memory.get)
+    get_all = _twin(Memory.get_all)
+    update = _twin(Memory.update)
+    delete = _twin(Memory.delete)
+    history = _twin(Memory.history)
+    feedback = _twin(Memory.feedback)
+    explain = _twin(Memory.explain)
+    stats = _twin(Memory.stats)
+    export = _twin(Memory.export)
+    import_ = _twin(Memory.import_)
+    block = _twin(Memory.block)
+    merge = _twin(Memory.merge)
+    split = _twin(Memory.split)
+    tend = _twin(Memory.tend)
+    reembed = _twin(Memory.reembed)

@@ -91,13 +91,13 @@ def write_skills(path: Path, records: Sequence[Record]) -> int:
     temporary = path.with_name(path.name + ".new")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
         for record in records:
             # A title is somebody's text: only letters, digits and the item's own id become a path.
             title = re.sub(r"[^a-z0-9]+", "-", (record.item.title or record.item.type).lower()).strip("-")[:40]
             folder = temporary / "-".join(part for part in (title, record.item.id) if part)
-            folder.mkdir(parents=True)
+            folder.mkdir()
             (folder / "SKILL.md").write_text(_skill(folder.name, record), encoding="utf-8")
-        temporary.mkdir(exist_ok=True)
         temporary.rename(path)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -111,10 +111,11 @@ class ExactIndex:
         estimates = codes.estimates(vector)
         if mask is not None:
             estimates[~mask] = -2
-        first = np.argpartition(estimates, -FIRST)[-FIRST:]
-        kth = sorted(exact_cosines(self._rows[np.sort(first)], vector))[-k]
+        # By value and not by place: of equal estimates all are taken, whatever order they came in.
+        least = np.partition(estimates, len(estimates) - FIRST)[len(estimates) - FIRST]
+        kth = sorted(exact_cosines(self._rows[np.flatnonzero(estimates >= least)], vector))[-k]
         floor = kth - DOUBT * codes.deviation * max(0.05, 1 - kth * kth) ** 0.5
-        return np.flatnonzero(estimates >= min(floor, float(estimates[first].min())))
+        return np.flatnonzero(estimates >= min(floor, float(least)))
 
     def _compared(self, vector: Matrix, k: int, wanted: NDArray[np.int64] | None) -> list[tuple[str, float]]:
         """Return the *k* nearest of the *wanted* places."""

@@ -117,7 +117,7 @@ def test_whatever_happened_every_item_lives_on_in_one_that_nothing_superseded(fa
     state = fold(events_of(facts))
     for item, record in state.records.items():
         newest = state.newest(item)
-        assert not (newest.superseded_by or newest.merged_into)
+        assert (newest.superseded_by, newest.merged_into) == ("", "")
         assert record.vector in state.owners
         assert item in state.owners[record.vector]
 
