@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from histories import Reforked
 
 from synlearner.errors import AppendConflict, ConfigError, CorruptLog
 from synlearner.events import (
@@ -34,6 +35,7 @@ def on_server(request: pytest.FixtureRequest) -> PostgresLog:
 LOGS: dict[str, Callable[[pytest.FixtureRequest, Path], StoredLog]] = {
     "memory": lambda _, __: MemoryLog(),
     "sqlite": lambda _, folder: SqliteLog(folder / "log.sqlite", anchor=None, write=True),
+    "forked": lambda _, folder: Reforked(folder),
     "postgres": lambda request, _: on_server(request),
 }
 

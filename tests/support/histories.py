@@ -1,10 +1,15 @@
 """Small histories for tests that need no agent, and ways to change them as no SynLearner would."""
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from threading import RLock
+from typing import Any
 
-from synlearner.events import Draft, Home, RunFinished, SetScored
+from synlearner.events import EMPTY, Draft, Event, Head, Home, RunFinished, SetScored, SqliteLog
+from synlearner.events.forked import ForkedLog
+from synlearner.events.lineage import Opener, Shared
 
 
 def small_home(path: Path) -> Path:
@@ -23,3 +28,47 @@ def change(home: Path, sql: str, *values: object) -> None:
     """Change the database behind the log's back."""
     with closing(sqlite3.connect(home / "log.sqlite", isolation_level=None)) as database:
         database.execute(sql, values)
+
+
+class Reforked:
+    """A `StoredLog` in which every batch stands in a home of its own, and all but the last are read through forks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._mutex = RLock()
+        self._parts: list[Shared] = []
+        self._logs: list[SqliteLog | ForkedLog] = []
+        self._begin(EMPTY)
+
+    def _begin(self, base: Head) -> None:
+        home = self._folder / f"part-{len(self._logs)}"
+        home.mkdir()
+        own = SqliteLog(home / "log.sqlite", anchor=None, write=True, base=base)
+        self._home = home
+        self._logs.append(ForkedLog(own, self._parts) if self._parts else own)
+
+    @property
+    def log(self) -> SqliteLog | ForkedLog:
+        """What is written to now."""
+        return self._logs[-1]
+
+    def append(self, drafts: Sequence[Draft], *, expected_seq: int) -> Sequence[Event]:
+        """Append, and fork behind it."""
+        with self._mutex:
+            events = self.log.append(drafts, expected_seq=expected_seq)
+            base, end = self.log.base, self.log.head()
+            if end.seq > base.seq:
+                opener: Opener = lambda home, start: SqliteLog(
+                    home / "log.sqlite", anchor=None, write=False, base=start
+                )  # noqa: E731
+                self._parts = [*self._parts, Shared(self._home, self._home, base, end, opener)]
+                self._begin(end)
+            return events
+
+    def close(self) -> None:
+        """Close all of them."""
+        for log in self._logs:
+            log.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.log, name)
