@@ -94,7 +94,7 @@ EDITS: dict[str, Edit] = {
         lambda f: replace(f, candidates=[replace(f.candidates[0], draw=0.5), *f.candidates[1:]]),
         "$.payload.candidates[0].draw",
     ),
-    "the seed of recall": ("experience_recalled", lambda f: f.round == 1, lambda f: replace(f, seed=f.seed + 1), "$.payload.seed"),
+    "the seed of recall": ("experience_recalled", lambda f: f.round > 0, lambda f: replace(f, seed=f.seed + 1), "$.payload.seed"),
     "the text of a prompt": ("prompts_planned", lambda f: f.round == 2, lambda f: first_prompt(f, text="Write."), "$.payload.prompts[0].text"),
     "the label of a prompt": (
         "prompts_planned", lambda f: f.round == 1, lambda f: first_prompt(f, label="weather"), "$.payload.prompts[0].label"
