@@ -10,9 +10,10 @@ the process: so a status beside it holds checksums, and what does not match is n
 import os
 import re
 import shutil
+import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -173,6 +174,7 @@ class ChromaMirror:
         return status.clean
 
     def _connect(self, status: _Status) -> None:
+        _check_unlocked(self._folder / status.folder / "chroma.sqlite3")
         import chromadb  # noqa: PLC0415 - takes 0.7 s, and only a large memory needs it
 
         settings = chromadb.config.Settings(anonymized_telemetry=False)
@@ -218,6 +220,14 @@ class ChromaMirror:
             os.fsync(file.fileno())
         temporary.replace(self._folder / "mirror.json")
         self._status = status
+
+
+def _check_unlocked(database: Path) -> None:
+    """Raise MirrorBroken if somebody holds the database: the library would wait for as long as they do."""
+    if database.exists():
+        with closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as probe:
+            probe.execute("BEGIN IMMEDIATE")
+            probe.execute("ROLLBACK")
 
 
 def safe_name(fingerprint: str) -> str:

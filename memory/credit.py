@@ -15,7 +15,7 @@ where w_i and m_i are what is known from elsewhere (a person's judgement, a fini
 items and those they were used beside before are solved for; others stand at their mean. The solution goes into the
 event, so a fold only takes it over. `s2` is the variance of outcomes within their families, between .1^2 and .5^2.
 
-An item that comes along with better ones is not praised for them, as equal shares would do: `make bench-credit` compares.
+An item that comes along with better ones is not praised for them, as equal shares would do: `benchmarks/bench_memory_credit.py` compares.
 Items that others were learnt from move by `DISCOUNT` of their descendants' move for each step along provenance.
 Source of the rule: reference/memory.md §4.2 and §4.3.
 """
