@@ -31,7 +31,7 @@ def attribute_share(attributes: Mapping[str, str], card: Card, row: Row) -> floa
     checks = []
     if "keyword" in attributes:
         checks.append(float(f" {normal(attributes['keyword'])} " in f" {normal(text)} "))
-    if "length" in attributes:
+    if attributes.get("length", "").isdecimal() and int(attributes["length"]):  # a card's own may be a word
         wanted = int(attributes["length"])
         checks.append(max(0.0, 1 - abs(len(text.split()) - wanted) / wanted))
     return sum(checks) / len(checks) if checks else None

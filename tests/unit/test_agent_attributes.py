@@ -11,6 +11,7 @@ from worlds import card
 
 from synlearner.agent.attributes import allowed, complete, coverage, draw, options
 from synlearner.agent.planning import pair_coverage
+from synlearner.agent.rewards import attribute_share
 from synlearner.errors import ConfigError
 
 VALUES = {"tone": ["warm", "cold", "dry"], "place": ["home", "street"], "time": ["noon", "night"]}
@@ -134,3 +135,11 @@ def test_a_card_without_conflicts_is_recorded_as_it_always_was() -> None:
     assert "conflicts" not in checked(card()).record()
     of = checked(card(attributes=TONES, conflicts=[{"tone": "warm", "time": "noon"}]))
     assert of.from_record(of.record()) == of
+
+
+def test_a_length_in_words_and_not_in_numbers_is_not_checked() -> None:
+    """A card with `length: [short, long]` ended the run with a traceback."""
+    of = checked(card(attributes={"length": ["short", "long"]}))
+    for wanted in ("short", "0"):
+        assert attribute_share({"length": wanted}, of, {"text": "my cat sat"}) is None
+    assert attribute_share({"length": "3"}, of, {"text": "my cat sat"}) == 1.0
