@@ -1,53 +1,67 @@
-"""Durable appends of about 1 KB events: our log (canonical form, ids, chain, anchor) against raw `sqlite3` inserts.
+"""The log beside its peers: durable appends of about 1 KB events, and verified typed replay.
 
-Both write the same bytes with the same durability (WAL, synchronous=FULL), in turn, batch size by batch size.
+**append**: our log (canonical form, ids, chain, anchor) against raw `sqlite3` inserts of the same bytes (position and
+BLOB), and against the application layer of `eventsourcing`, all with WAL and synchronous=FULL, in turn, batch by batch.
+**replay**: every event read, its chain checked, its fact decoded to its type, against `sqlite3` reading the same rows.
+**memory**: the most that a process of its own uses to replay 10,000 events and then all of them.
+
+`--facts samples` takes the kind that costs most (40 floats each); the default is the mix of a real run.
 """
 
 import argparse
 import json
 import platform
 import random
+import resource
 import sqlite3
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
-from synlearner.events import Draft, Home, SampleGenerated, encode
+import log_facts
+
+from synlearner.events import AnyFact, Draft, Home, SqliteLog, encode, event_id
+
+BATCHES = (1, 10, 100, 1000)
 
 
-def facts(count: int) -> list[SampleGenerated]:
-    """Return *count* facts of about 1 KB."""
-    rng = random.Random(0)
+def drafts_of(facts: Sequence[AnyFact], start: int, batch: int) -> list[Draft]:
+    """Return the drafts of one batch, with the ids that a run would give them."""
     return [
-        SampleGenerated(
-            round=1,
-            prompt=i % 8,
-            index=i % 6,
-            text=" ".join(rng.choice("abcdefgh") * 6 for _ in range(20)),
-            token_ids=[rng.randrange(49152) for _ in range(40)],
-            logprobs=[round(-rng.random() * 5, 6) for _ in range(40)],
-            finish="stop",
-            policy="0" * 64,
-            engine="transformers",
-        )
-        for i in range(count)
+        Draft(fact=fact, id=event_id("bench", start + i), run_id="bench", task="task")
+        for i, fact in enumerate(facts[start : start + batch])
     ]
 
 
-def ours(folder: Path, rows: list[SampleGenerated], batch: int) -> float:
+def ours(folder: Path, facts: Sequence[AnyFact], batch: int, *, anchor: bool = True) -> float:
     """Return events per second of our log."""
-    with Home.open(folder / "ours", create=True) as home:
-        begun = time.perf_counter()
-        for start in range(0, len(rows), batch):
-            part = rows[start : start + batch]
-            drafts = [Draft(fact=fact, id=f"{start + i:032x}") for i, fact in enumerate(part)]
-            home.log.append(drafts, expected_seq=start)
-        return len(rows) / (time.perf_counter() - begun)
+    batches = [(start, drafts_of(facts, start, batch)) for start in range(0, len(facts), batch)]
+    home = Home.open(folder / "ours", create=True)
+    log = home.log if anchor else SqliteLog(folder / "bare.sqlite", anchor=None, write=True)
+    begun = time.perf_counter()
+    for start, drafts in batches:
+        log.append(drafts, expected_seq=start)
+    seconds = time.perf_counter() - begun
+    log.close()
+    home.close()
+    return len(facts) / seconds
 
 
-def raw(folder: Path, payloads: list[bytes], batch: int) -> float:
-    """Return events per second of bare inserts."""
+def unanchored(folder: Path, facts: Sequence[AnyFact], batch: int) -> float:
+    """Return events per second of our log without its anchor."""
+    return ours(folder, facts, batch, anchor=False)
+
+
+def raw(folder: Path, facts: Sequence[AnyFact], batch: int) -> float:
+    """Return events per second of bare inserts of the same payloads."""
+    payloads = [encode(fact) for fact in facts]
     database = sqlite3.connect(folder / "raw.sqlite", isolation_level=None)
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA synchronous=FULL")
@@ -63,27 +77,151 @@ def raw(folder: Path, payloads: list[bytes], batch: int) -> float:
     return len(payloads) / seconds
 
 
-def main() -> None:
-    """Measure both in turn and print the medians."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=3)
-    args = parser.parse_args()
-    rows = facts(args.events)
-    payloads = [encode(row) for row in rows]
-    result = {}
-    for batch in (1, 10, 100, 1000):
-        pairs = []
-        for _ in range(args.rounds):
-            with tempfile.TemporaryDirectory() as name:
-                pairs.append((ours(Path(name), rows, batch), raw(Path(name), payloads, batch)))
-        mine, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
-        ratio = statistics.median(a / b for a, b in pairs)
-        result[str(batch)] = {"ours_per_s": round(mine), "raw_per_s": round(theirs), "ratio": round(ratio, 2)}
-    size = sum(map(len, payloads)) // len(payloads)
-    print(
-        json.dumps({"benchmark": "log_append", "bytes": size, "batches": result, "python": platform.python_version()})
+@cache
+def aggregate() -> Any:
+    """Return the class that the library records with."""
+    from eventsourcing.domain import Aggregate, event  # noqa: PLC0415
+
+    class Run(Aggregate):
+        @event("Recorded")
+        def record(self, payload: str) -> None:
+            pass
+
+    return Run
+
+
+def library(folder: Path, facts: Sequence[AnyFact], batch: int) -> float:
+    """Return events per second of the application layer of `eventsourcing`: one aggregate, saved once a batch."""
+    from eventsourcing.application import Application  # noqa: PLC0415
+
+    payloads = [encode(fact).decode() for fact in facts]
+    name = str(folder / "library.sqlite")
+    application: Application[Any] = Application(
+        env={"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": name}
     )
+    run = aggregate()()
+    application.save(run)
+    begun = time.perf_counter()
+    for start in range(0, len(payloads), batch):
+        for payload in payloads[start : start + batch]:
+            run.record(payload)
+        application.save(run)
+    seconds = time.perf_counter() - begun
+    application.close()
+    return len(payloads) / seconds
+
+
+def measure_append(facts: Sequence[AnyFact], rounds: int) -> dict[str, Any]:
+    """Return events per second and their ratios, batch by batch: medians over *rounds*, all in turn."""
+    peers: dict[str, Callable[[Path, Sequence[AnyFact], int], float]] = {"ours": ours, "raw": raw, "bare": unanchored}
+    with suppress(ImportError):
+        import eventsourcing  # noqa: F401, PLC0415
+
+        peers["eventsourcing"] = library
+    result = {}
+    for batch in BATCHES:
+        # As many commits as are worth their time: a batch of 1 is a sync each.
+        part = facts[: max(batch * 4, min(len(facts), 400 * batch))]
+        found: dict[str, list[float]] = {name: [] for name in peers}
+        for _ in range(rounds):
+            order = list(peers)
+            random.shuffle(order)
+            for name in order:
+                with tempfile.TemporaryDirectory() as folder:
+                    found[name].append(peers[name](Path(folder), part, batch))
+        rates = {name: round(statistics.median(values)) for name, values in found.items()}
+        shares = {
+            f"of_{name}": round(statistics.median(a / b for a, b in zip(found["ours"], values, strict=True)), 3)
+            for name, values in found.items()
+            if name != "ours"
+        }
+        result[str(batch)] = {"per_s": rates, **shares}
+    return result
+
+
+def fill(folder: Path, facts: Sequence[AnyFact], count: int) -> None:
+    """Make a home with *count* events."""
+    with Home.open(folder, create=True) as home:
+        for start in range(0, count, 1000):
+            many = [facts[(start + i) % len(facts)] for i in range(min(1000, count - start))]
+            drafts = [
+                Draft(fact=fact, id=event_id("bench", start + i), run_id="bench", task="task")
+                for i, fact in enumerate(many)
+            ]
+            home.log.append(drafts, expected_seq=start)
+
+
+def timed(count: int, rows: Callable[[], Iterator[Any]]) -> float:
+    """Return rows per second."""
+    begun = time.perf_counter()
+    seen = sum(1 for _ in rows())
+    assert seen == count
+    return count / (time.perf_counter() - begun)
+
+
+def measure_replay(facts: Sequence[AnyFact], count: int, rounds: int) -> dict[str, Any]:
+    """Return rows and events per second, in turn; and what memory it takes."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "home"
+        fill(folder, facts, count)
+        pairs = []
+        for _ in range(rounds):
+            database = sqlite3.connect(folder / "log.sqlite")
+            rows = timed(count, partial(database.execute, "SELECT * FROM events ORDER BY seq"))
+            database.close()
+            with Home.open(folder) as home:
+                pairs.append((timed(count, home.log.read), rows))
+        peak = {str(last): peak_memory(folder, last) for last in (10_000, count)}
+    events, rows = (statistics.median(column) for column in zip(*pairs, strict=True))
+    ratio = statistics.median(a / b for a, b in pairs)
+    return {
+        "events": count,
+        "verified_typed_per_s": round(events),
+        "raw_rows_per_s": round(rows),
+        "ratio": round(ratio, 3),
+        "seconds": round(count / events, 2),
+        "peak_mib": peak,
+    }
+
+
+def peak_memory(folder: Path, last: int) -> float:
+    """Return the MiB that a process uses at most to replay the events up to *last*."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--replay", str(folder), str(last)], capture_output=True, text=True, check=True
+    )
+    return round(int(done.stdout) / 1024, 1)
+
+
+def main() -> None:
+    """Measure, and print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=20_000, help="to append at most, for each figure")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--facts", choices=("mixed", "samples"), default="mixed")
+    parser.add_argument("--replay-events", type=int, default=50_000, metavar="N", help="1000000 for the full figure")
+    parser.add_argument("--only", choices=("append", "replay"))
+    parser.add_argument("--json", action="store_true", help="print it on one line")
+    parser.add_argument("--replay", nargs=2, metavar=("HOME", "SEQ"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.replay:
+        with Home.open(args.replay[0]) as home:
+            for _ in home.log.read(until=int(args.replay[1])):
+                pass
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        return
+    facts = getattr(log_facts, args.facts)(args.events)
+    result: dict[str, Any] = {
+        "benchmark": "log",
+        "facts": args.facts,
+        "bytes": sum(len(encode(fact)) for fact in facts) // len(facts),
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+    }
+    if args.only != "replay":
+        result["append"] = measure_append(facts, args.rounds)
+    if args.only != "append":
+        result["replay"] = measure_replay(facts[:2000], args.replay_events, args.rounds)
+    print(json.dumps(result, indent=None if args.json else 2))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import msgspec
 from synlearner.errors import CorruptLog
 from synlearner.events.codec import decode, link
 from synlearner.events.rows import Row
-from synlearner.events.types import Event
+from synlearner.events.tombstones import open_tombstone, redactions
+from synlearner.events.types import Event, Redacted
 
 WAY_OUT = "`synlearner log verify` lists all damage; restore the home from a copy, or fork it before the damage"
 
@@ -20,20 +21,37 @@ _MALFORMED = (msgspec.MsgspecError, ValueError, TypeError, AttributeError, Overf
 
 
 def open_rows(
-    rows: Iterable[Row], previous: str, *, after: int, last: int, everything: Callable[[], Iterable[Row]], where: str
+    rows: Iterable[tuple[Any, ...]],
+    previous: str,
+    *,
+    after: int,
+    last: int,
+    everything: Callable[[], Iterable[Row]],
+    where: str,
 ) -> Iterator[Event]:
     """Check *rows* against the chain from the hash *previous* on, and yield their events.
 
-    *everything* gives all rows of the log; it is asked only to find where a displaced event went.
+    *everything* gives all rows of the log; it is asked only to find where a displaced event went, and whether a payload
+    that is not there was taken out by a redaction.
 
     Raises:
         CorruptLog: At the first row that is not what was written, or if they end before *last*.
 
     """
     seq = after
-    for row in rows:
+    taken_out: dict[int, str] | None = None
+    for stored in rows:
         seq += 1
-        event = open_row(row, previous, seq)
+        event = open_row(stored, previous, seq)
+        if event is not None:
+            previous = event.hash
+            yield event
+            continue
+        row = Row._make(stored)
+        event = open_tombstone(row, previous, seq)
+        if event is not None and isinstance(event.fact, Redacted):
+            taken_out = redactions(everything()) if taken_out is None else taken_out
+            event = event if taken_out.get(seq) == event.fact.redacted else None
         if event is None:
             raise CorruptLog(f"{explain(row, previous, seq, everything())}, in '{where}': {WAY_OUT}")
         previous = event.hash
@@ -42,7 +60,7 @@ def open_rows(
         raise CorruptLog(f"{missing(seq + 1, last)}, in '{where}': {WAY_OUT}")
 
 
-def open_row(row: Row, previous: str, seq: int) -> Event | None:
+def open_row(row: tuple[Any, ...], previous: str, seq: int) -> Event | None:
     """Return the event in *row*, or None if it is not what was written at the place *seq*.
 
     Raises:
@@ -52,7 +70,7 @@ def open_row(row: Row, previous: str, seq: int) -> Event | None:
     # Taken apart once: this is where a replay spends its time.
     stands, id_, kind, version, run_id, task, causes_text, payload, payload_digest, observed_text, stored = row
     try:
-        causes = _decode_causes(causes_text)
+        causes = () if causes_text == "[]" else _decode_causes(causes_text)
         digest = sha256(payload).digest()
         hash_ = link((previous, seq, id_, kind, version, run_id, task, causes, digest.hex()))
         if stands != seq or hash_ != stored.hex() or digest != payload_digest:

@@ -32,13 +32,14 @@ from typing import Any, get_args
 import msgspec
 
 from synlearner.errors import ConfigError, CorruptLog
-from synlearner.events.exact import LARGEST, faithful, is_free_json
+from synlearner.events.exact import DEEPEST, LARGEST, faithful, is_free_json
 from synlearner.events.types import AnyFact, Fact
 from synlearner.events.upcasts import UPCASTERS
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _KINDS: dict[str, type[Fact]] = {cls.kind: cls for cls in get_args(AnyFact)}
 _DECODE: dict[str, Callable[[bytes], Any]] = {kind: msgspec.json.Decoder(cls).decode for kind, cls in _KINDS.items()}
+_CURRENT = {(kind, cls.version): _DECODE[kind] for kind, cls in _KINDS.items()}
 _FAITHFUL = {kind: faithful(cls) for kind, cls in _KINDS.items()}
 _UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 
@@ -74,7 +75,13 @@ def decode(kind: str, version: int, payload: bytes) -> AnyFact:
         CorruptLog: If the kind is unknown, the version is newer than this program, or the shape is wrong.
 
     """
-    # Data never names code: the only way from a stored string to a class is this table.
+    # Data never names code: the only way from a stored string to a class is a table.
+    current = _CURRENT.get((kind, version))
+    if current is not None:
+        try:
+            return current(payload)  # type: ignore[no-any-return]  # decoders of several classes in one table
+        except _UNREADABLE as error:
+            raise CorruptLog(f"the payload does not have the shape of {kind} version {version}: {error}") from error
     cls = _KINDS.get(kind)
     if cls is None:
         raise CorruptLog(f"kind {kind!r} is unknown: a newer SynLearner may have written it; upgrade to read it")
@@ -86,8 +93,6 @@ def decode(kind: str, version: int, payload: bytes) -> AnyFact:
             "a newer SynLearner wrote it; upgrade to read it"
         )
     try:
-        if version == cls.version:
-            return _DECODE[kind](payload)  # type: ignore[no-any-return]  # decoders of several classes in one table
         lifted = msgspec.json.decode(payload, type=dict[str, Any])
         for step in range(version, cls.version):
             lifted = UPCASTERS[kind, step](lifted)
@@ -149,8 +154,10 @@ def chain(
 # ---- saying what is wrong ------------------------------------------------------------------------------------
 
 
-def _problem(value: Any, path: str) -> str:
+def _problem(value: Any, path: str, levels: int = DEEPEST + 2) -> str:
     """Return what cannot be written in *value*, and where; empty if nothing is found."""
+    if not levels:
+        return f"{path[:40]}… is nested more than {DEEPEST} levels deep: make it flatter, or put it into a blob"
     parts: Iterable[tuple[str, Any]]
     match value:
         case msgspec.Struct():
@@ -164,7 +171,7 @@ def _problem(value: Any, path: str) -> str:
             parts = ((f"{path}[{place}]", item) for place, item in enumerate(value))
         case _:
             return _leaf_problem(value, path)
-    return next((found for place, item in parts if (found := _problem(item, place))), "")
+    return next((found for place, item in parts if (found := _problem(item, place, levels - 1))), "")
 
 
 def _leaf_problem(value: Any, path: str) -> str:

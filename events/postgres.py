@@ -8,6 +8,7 @@ its epoch: a process that was thought dead can append no more.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from threading import RLock
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,7 @@ class PostgresLog:
         """Yield the events after seq *after* up to *until* (or to the end at this moment), in order, checked."""
         after, last = read_range(after, until, self.head())
         previous = self._hash_at(after)
-        rows = self.rows(after=after, until=last)
+        rows = chain.from_iterable(self._pages(after, last))
         return open_rows(rows, previous, after=after, last=last, everything=self.rows, where=str(self.address))
 
     def get(self, seq: int) -> Event:
@@ -111,12 +112,15 @@ class PostgresLog:
     def rows(self, *, after: int = 0, until: int | None = None) -> Iterator[Row]:
         """Yield events as they are stored, unchecked, a page at a time."""
         last = self.head().seq if until is None else until
+        return map(Row._make, chain.from_iterable(self._pages(after, last)))
+
+    def _pages(self, after: int, last: int) -> Iterator[list[tuple[Any, ...]]]:
         while after < last:
             with self._using() as connection:
                 page = connection.execute(_PAGE, (after, last, PAGE), binary=True).fetchall()
             if not page:
                 return
-            yield from map(Row._make, page)
+            yield page
             after = page[-1][0]
 
     def find(self, ids: Iterable[str]) -> dict[str, Found]:

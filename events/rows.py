@@ -13,6 +13,9 @@ from synlearner.events.codec import decode, encode, encode_json, link
 from synlearner.events.exact import LARGEST
 from synlearner.events.types import Draft, Event, Head
 
+LARGEST_PAYLOAD = 1 << 24
+"""Bytes. Events are read whole, 256 at a time; what is larger belongs into a blob."""
+
 
 class Row(NamedTuple):
     """A stored event: nothing decoded, nothing checked. The order of the fields is that of the columns."""
@@ -67,7 +70,7 @@ def prepare(drafts: Sequence[Draft]) -> list[Entry]:
     entries = []
     for draft in drafts:
         payload = encode(draft.fact)
-        _check_envelope(draft)
+        _check_envelope(draft, len(payload))
         causes = _encode(draft.causes).decode() if draft.causes else "[]"
         observed = only_time
         if draft.observed:
@@ -78,7 +81,12 @@ def prepare(drafts: Sequence[Draft]) -> list[Entry]:
     return entries
 
 
-def _check_envelope(draft: Draft) -> None:
+def _check_envelope(draft: Draft, size: int) -> None:
+    if size > LARGEST_PAYLOAD:
+        raise ConfigError(
+            f"{draft.fact.kind} {draft.id!r:.80} has {size:,} bytes: a payload has at most {LARGEST_PAYLOAD:,}; "
+            "put what is large into a blob (home.blobs.put) and name its digest"
+        )
     if not draft.id:
         raise ConfigError(f"{draft.fact.kind} has an empty id: derive it from what the event is for (event_id)")
     if draft.causes and not (min(draft.causes) >= 1 and max(draft.causes) <= LARGEST):

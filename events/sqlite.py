@@ -12,9 +12,11 @@ writes, checkpoints or resets the WAL; all others are opened read-only.
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from threading import RLock
 from time import monotonic, sleep
+from typing import Any
 
 from synlearner.errors import ConfigError, CorruptLog, LogError
 from synlearner.events.anchor import Anchor
@@ -96,7 +98,7 @@ class SqliteLog:
         """Yield the events after seq *after* up to *until* (or to the end at this moment), in order, checked."""
         after, last = read_range(after, until, self.head())
         previous = self._hash_at(after)
-        rows = self.rows(after=after, until=last)
+        rows = chain.from_iterable(self._pages(after, last))
         return open_rows(rows, previous, after=after, last=last, everything=self.rows, where=str(self.path))
 
     def get(self, seq: int) -> Event:
@@ -107,12 +109,15 @@ class SqliteLog:
     def rows(self, *, after: int = 0, until: int | None = None) -> Iterator[Row]:
         """Yield events as they are stored, unchecked, a page at a time."""
         last = self.head().seq if until is None else until
+        return map(Row._make, chain.from_iterable(self._pages(after, last)))
+
+    def _pages(self, after: int, last: int) -> Iterator[list[tuple[Any, ...]]]:
         while after < last:
             with self._reading() as connection:
                 page = connection.execute(_PAGE, (after, last, PAGE)).fetchall()
             if not page:
                 return
-            yield from map(Row._make, page)
+            yield page
             # A damaged tree can answer with rows that were not asked for; go forward all the same.
             after = max(after + 1, page[-1][0])
 

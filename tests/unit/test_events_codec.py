@@ -12,6 +12,7 @@ from synlearner.events import (
     SampleGenerated,
     StudentScored,
     chain,
+    codec,
     decode,
     encode,
     payload_digest,
@@ -166,9 +167,8 @@ def test_a_payload_that_cannot_be_read_says_why_in_one_line(
 
 def test_an_old_version_is_lifted_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunFinished, "version", 3)
-    monkeypatch.setitem(
-        UPCASTERS, ("run_finished", 1), lambda old: {"tasks": old["tasks"], "given": old["given"]}
-    )
+    monkeypatch.delitem(codec._CURRENT, ("run_finished", 1))
+    monkeypatch.setitem(UPCASTERS, ("run_finished", 1), lambda old: {"tasks": old["tasks"], "given": old["given"]})
     monkeypatch.setitem(
         UPCASTERS, ("run_finished", 2), lambda old: {"tasks": old["tasks"], "delivered": old["given"] + 1}
     )
