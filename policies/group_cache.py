@@ -18,6 +18,9 @@ from transformers import AttentionInterface
 
 NAME = "synlearner_groups"
 
+BLOCK = 64
+"""Tokens that room is made for at a time: most samples end long before they may."""
+
 KeysValues = list[tuple[Tensor, Tensor]]
 """Of one prompt: per layer its keys and values, `(1, heads, length, dimension)`."""
 
@@ -89,18 +92,22 @@ class _Layer:
         self.prompt_keys_P_H_S_D = torch.cat([_padded(keys, size) for keys, _ in prompts])
         self.prompt_values_P_H_S_D = torch.cat([_padded(values, size) for _, values in prompts])
         _, heads, _, dimension = self.prompt_keys_P_H_S_D.shape
-        self.keys_B_H_T_D = self.prompt_keys_P_H_S_D.new_zeros(rows, heads, longest, dimension)
+        self.keys_B_H_T_D = self.prompt_keys_P_H_S_D.new_zeros(rows, heads, min(longest, BLOCK), dimension)
         self.values_B_H_T_D = torch.zeros_like(self.keys_B_H_T_D)
         self.length = 0
 
     def add(self, keys_B_H_1_D: Tensor, values_B_H_1_D: Tensor, length: int) -> None:
+        room = self.keys_B_H_T_D.shape[2]
+        if length > room:
+            self.keys_B_H_T_D = _padded(self.keys_B_H_T_D, room + BLOCK)
+            self.values_B_H_T_D = _padded(self.values_B_H_T_D, room + BLOCK)
         self.keys_B_H_T_D[:, :, length - 1 : length] = keys_B_H_1_D
         self.values_B_H_T_D[:, :, length - 1 : length] = values_B_H_1_D
         self.length = length
 
 
-def _padded(tensor_1_H_S_D: Tensor, size: int) -> Tensor:
-    return torch.nn.functional.pad(tensor_1_H_S_D, (0, 0, 0, size - tensor_1_H_S_D.shape[2]))
+def _padded(tensor_X_H_S_D: Tensor, size: int) -> Tensor:
+    return torch.nn.functional.pad(tensor_X_H_S_D, (0, 0, 0, size - tensor_X_H_S_D.shape[2]))
 
 
 def attend(

@@ -1,35 +1,20 @@
 """One suite over every engine, and what an engine with weights promises beyond it."""
 
 import hashlib
-import importlib.util
-import json
-import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-import jsonschema
-import msgspec
 import pytest
 import torch
-from openai_server import Server, serving
-from tiny import adapter, ask, base_weights, load, logits_of
-from worlds import tiny_model
+from tiny import adapter, ask, base_weights
 
 from synlearner.errors import EngineError
 from synlearner.policies import decoding
 from synlearner.policies.engine import Engine, Request, Sample
-from synlearner.policies.grammar import allowed_masks
 from synlearner.policies.group_cache import fits
-from synlearner.policies.json_server import JsonServer, Patience
 from synlearner.policies.learner import token_logprobs
 from synlearner.policies.logprobs import Support
 from synlearner.policies.model import PolicyModel
-from synlearner.policies.openai_engine import OpenAIEngine, Served
 from synlearner.policies.packing import pack
-from synlearner.policies.sampler import Cuts, candidates
-from synlearner.policies.schema import object_schema
 from synlearner.policies.scripted import ScriptedEngine
 from synlearner.policies.transformers_engine import TransformersEngine
 
@@ -40,43 +25,6 @@ WORDS = ["cat", "dog", "rain", "snow", "wind", "fog"]
 def script(text: str, seed: int) -> str:
     digest = hashlib.sha256(f"{text} {seed}".encode()).digest()
     return " ".join(WORDS[byte % len(WORDS)] for byte in digest[: 4 + digest[0] % 20])
-
-
-@pytest.fixture(scope="module")
-def model(tiny_folder: Path) -> PolicyModel:
-    return load(tiny_folder)
-
-
-@pytest.fixture(scope="module")
-def wide(tmp_path_factory: pytest.TempPathFactory) -> PolicyModel:
-    """A tiny model whose heads are as wide as vLLM's kernels need."""
-    return load(tiny_model(tmp_path_factory.mktemp("model") / "wide", hidden=128))
-
-
-@pytest.fixture(scope="module")
-def vllm(wide: PolicyModel) -> Iterator[Engine]:
-    """vLLM in this process; its tests skip where it is not installed."""
-    if importlib.util.find_spec("vllm") is None:
-        pytest.skip("vLLM IS NOT INSTALLED: its part of the contract is not tested; `make vllm` installs it")
-    from synlearner.policies.vllm_engine import VllmEngine  # noqa: PLC0415 - slow to load
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what vLLM imports, all of it deprecated somewhere
-        engine = VllmEngine(wide.tokenizer.name_or_path, wide, rank=4, alpha=8, dtype="float32")
-        engine.generate([ask()])  # it imports more when it is first used
-    yield engine
-    engine.close()
-
-
-@pytest.fixture
-def served(model: PolicyModel) -> Iterator[OpenAIEngine]:
-    """The client of a server that is like vLLM's, over real sockets."""
-    model.load_adapter(None)
-    with serving(Server(TransformersEngine(model), vllm=True)) as live:
-        server = JsonServer(live.url, "", Patience(timeout=60))
-        engine = OpenAIEngine(server, Served(live.model, 4, model.base_digest, 8, None))
-        yield engine
-        engine.close()
 
 
 ENGINES = ("scripted", "transformers, prompts shared", "transformers, prompts padded", "openai", "vllm")
@@ -300,62 +248,3 @@ def test_a_prompt_that_is_too_long_fails_alone_and_says_why(kind: str, request: 
     assert "but the model reads 2048: shorten the card's description and seeds" in failed[0].text
     assert [sample.finish for sample in fine] == ["length"] * 2
     assert seen[-1] == (24, 5)
-
-
-# ---- grammars, the same on every engine with weights ---------------------------------------------------------
-
-SCHEMA = object_schema({"text": (1, 6), "text_b": (1, 3)})
-
-
-def constrained(seeds: tuple[int, ...], **changes: Any) -> Request:
-    plain = ask(seeds=seeds, min_p=0.05, tokens=160)
-    return replace(plain, decoding=msgspec.structs.replace(plain.decoding, grammar=SCHEMA, **changes))
-
-
-@pytest.mark.parametrize("kind", ["transformers", "openai", "vllm"])
-def test_constrained_samples_follow_the_schema_and_the_trainer_replays_them(
-    kind: str, request: pytest.FixtureRequest
-) -> None:
-    """Within 1e-4 nats a token; without the mask it would be whole nats."""
-    base: PolicyModel = request.getfixturevalue("wide" if kind == "vllm" else "model")
-    writer: Engine = (
-        TransformersEngine(base)
-        if kind == "transformers"
-        else request.getfixturevalue({"openai": "served"}.get(kind, kind))
-    )
-    trained = adapter(base, scale=0.05)
-    writer.load(trained)
-    asked = constrained(tuple(range(6)), temperature=0.9)
-    (group,) = writer.generate([asked])
-    base.load_adapter(trained)
-    for sample in group:
-        assert sample.finish == "stop"
-        jsonschema.validate(json.loads(sample.text), json.loads(SCHEMA))
-        allowed = allowed_masks(base, SCHEMA, sample.token_ids)
-        packed = pack(base.prompt_tokens(asked.text, asked.prefix), [sample.token_ids], base.device)
-        with torch.no_grad():
-            kept_T, _ = token_logprobs(base, packed, Support(0.9, 0.05, allowed))
-            unmasked_T, _ = token_logprobs(base, packed, Support(0.9, 0.05))
-        assert kept_T.tolist() == pytest.approx(sample.logprobs, abs=1e-4)
-        assert (unmasked_T.sum() - kept_T.sum()).item() < -5
-
-
-@pytest.mark.parametrize("cut", [{"top_k": 3}, {"top_p": 0.3}, {"top_k": 40, "top_p": 0.5, "min_p": 0.2}])
-@pytest.mark.parametrize("kind", ["transformers", "vllm"])
-def test_every_cut_is_over_the_kept_set(kind: str, cut: dict[str, Any], request: pytest.FixtureRequest) -> None:
-    base: PolicyModel = request.getfixturevalue("wide" if kind == "vllm" else "model")
-    writer: Engine = TransformersEngine(base) if kind == "transformers" else request.getfixturevalue(kind)
-    writer.load(None)
-    base.load_adapter(None)
-    plain = ask(seeds=tuple(range(8)), tokens=10)
-    decoding_ = msgspec.structs.replace(plain.decoding, **cut)
-    (group,) = writer.generate([replace(plain, decoding=decoding_)])
-    prompt = base.prompt_tokens(plain.text, plain.prefix)
-    for sample in group:
-        logits_T_V = logits_of(base, [*prompt, *sample.token_ids])[len(prompt) - 1 : -1]
-        logprobs_T_K, ids_T_K = candidates(logits_T_V, Cuts.of([decoding_] * len(sample.token_ids)))
-        found = [
-            max(value for kept, value in zip(ids, values, strict=True) if kept == token)
-            for ids, values, token in zip(ids_T_K.tolist(), logprobs_T_K.tolist(), sample.token_ids, strict=True)
-        ]
-        assert found == pytest.approx(sample.logprobs, abs=1e-4)

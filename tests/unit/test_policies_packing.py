@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny import adapter, load, logits_of
 
-from synlearner.events.types import Decoding
 from synlearner.policies.learner import token_logprobs
+from synlearner.policies.logprobs import Support
 from synlearner.policies.model import PolicyModel
 from synlearner.policies.packing import Pack, pack
 from synlearner.policies.sampler import kept_logprobs
@@ -83,7 +83,7 @@ def test_the_trainers_log_probabilities_are_the_samplers(model: PolicyModel, dec
     completions = [[11, 12, 13], [20]]
     packed = pack(PROMPT, completions, CPU)
     with torch.no_grad():
-        kept_T, full_T = token_logprobs(model, packed, Decoding(temperature=temperature, min_p=min_p, max_new_tokens=9))
+        kept_T, full_T = token_logprobs(model, packed, Support(temperature, min_p))
     logits = packed_logits(model, packed)
     rows = len(logits)
     sampled = kept_logprobs(logits, torch.full((rows,), temperature), torch.full((rows,), min_p))
@@ -99,5 +99,5 @@ def test_a_token_just_outside_the_kept_set_counts_as_kept(model: PolicyModel) ->
     """Rounding may put a drawn token there: its log-probability is finite, and so is the loss."""
     packed = pack(PROMPT, [[int(logits_of(model, PROMPT)[-1].argmin())]], CPU)
     with torch.no_grad():
-        kept_T, _ = token_logprobs(model, packed, Decoding(temperature=1.0, min_p=0.99, max_new_tokens=9))
+        kept_T, _ = token_logprobs(model, packed, Support(1.0, 0.99))
     assert torch.isfinite(kept_T).all()
