@@ -14,6 +14,7 @@ from torch import Tensor
 
 from synlearner.errors import EngineError
 from synlearner.policies.determinism import deterministic
+from synlearner.policies.heap import trim
 from synlearner.policies.logprobs import Support, drawn_logprobs, head_logprobs
 from synlearner.policies.losses import (
     Objective,
@@ -103,6 +104,7 @@ def learn(
             weight of the caller's has changed then.
     """
     check_groups(groups, settings.algorithm)
+    trim()  # what sampling has left, so that the peaks of both do not add up
     parts = [micro_batches(model, group, settings.micro_batch) for group in groups]
     if settings.algorithm == "grpo" and settings.objective.kl:
         add_reference(model, parts, reference)
@@ -112,6 +114,7 @@ def learn(
     state = AdamState.load(optimizer, model.parameters())
     with deterministic(model.device), model.checkpointing(on=settings.checkpointing):
         measured = list(_steps(model, parts, state, settings, progress))
+    trim()
     count = len(measured)
     return Learned(
         adapter=model.adapter(),
