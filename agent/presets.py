@@ -21,7 +21,7 @@ FAITHFUL: Mapping[str, tuple[Any, str]] = {
     "loop.student_every": (0, "no student in the loop"),
     "dai.frames": (["attrprompt"], "one instruction, with labelled real examples"),
     "dai.attributes": (["card"], "drawn attribute values"),
-    "dai.decodings": (["paper"], "temperature 0.85, the tail cut"),
+    "dai.decodings": (["paper"], "temperature 0.85, top-p 0.92, top-k 60"),
     "dai.coverage": (False, "attributes are drawn independently"),
     "dai.at_once": (64, "all attributes stand in every prompt"),
     "constraints.diversity": (0.0, "no floors: its dynamic scaler never came into force"),

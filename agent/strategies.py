@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from synlearner.agent.cards import Card
 from synlearner.agent.config import DaiSettings
@@ -29,13 +30,23 @@ class Strategy:
         return f"frame:{self.frame}", f"attributes:{self.attributes}", f"decoding:{self.decoding}"
 
 
-DECODINGS: Mapping[str, tuple[float, float]] = {
-    "calm": (0.8, 0.1),
-    "open": (1.0, 0.05),
-    "bold": (1.2, 0.1),
-    "paper": (0.85, 0.08),
+class Cut(NamedTuple):
+    """How tokens are drawn: temperature, and what is cut off the tail."""
+
+    temperature: float
+    min_p: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+
+DECODINGS: Mapping[str, Cut] = {
+    "calm": Cut(0.8, 0.1),
+    "open": Cut(1.0, 0.05),
+    "bold": Cut(1.2, 0.1),
+    "paper": Cut(0.85, top_p=0.92, top_k=60),
 }
-"""Temperature and min_p by name. `paper`: temperature .85 at top-p .92 and top-k 60, whose tail min_p cuts likewise."""
+"""By name. `paper` is the paper's, but for its repetition penalty, which would draw from another distribution than the
+one that is learnt."""
 
 ATTRIBUTE_PLANS = ("none", "keyword", "length", "persona", "topic", "card")
 """`keyword`: a word that the sample uses; `length`: how many words; `persona`: who writes; `topic`: one that policy or
@@ -50,10 +61,16 @@ PERSONAS = (
 
 def decoding(name: str, card: Card, heat: float = 1.0) -> Decoding:
     """Return the decoding settings, their temperature times *heat*, with room for the longest sample of the card."""
-    temperature, min_p = DECODINGS[name]
+    cut = DECODINGS[name]
     words = sum(spec.words[1] for spec in card.fields.values())
     room = math.ceil(1.5 * words) + 6 * len(card.fields)
-    return Decoding(temperature=round(temperature * heat, 6), min_p=min_p, max_new_tokens=room)
+    return Decoding(
+        temperature=round(cut.temperature * heat, 6),
+        min_p=cut.min_p,
+        top_p=cut.top_p,
+        top_k=cut.top_k,
+        max_new_tokens=room,
+    )
 
 
 def library(card: Card, dai: DaiSettings, *, topics: bool = False) -> list[Strategy]:

@@ -1,6 +1,8 @@
 """Along the stream: what is carried from task to task, with weights that move; floors; feedback in the middle of a run."""
 
+import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ from runs import StopAfter, Stopped, events_of, facts_of, run
 from worlds import TOPICS, card, rows, scripted, tiny_model, write_stream
 
 from synlearner.agent import Agent
-from synlearner.agent.decide import Balance, Check, Learn, Plan
+from synlearner.agent.decide import Action, Balance, Check, Learn, Plan
 from synlearner.agent.loop import fold_run
+from synlearner.agent.state import RunState
 from synlearner.agent.tasks import KEPT
 from synlearner.agent.verifying import verify_run
 from synlearner.errors import ConfigError
@@ -50,8 +53,6 @@ def learned(folder: Path, model: Path, *settings: str, tasks: Sequence[str] = ("
     """Run a stream of cards without test data; return the events."""
     file = folder / "stream.yaml"
     folder.mkdir(parents=True, exist_ok=True)
-    import json  # noqa: PLC0415
-
     cards = [card(name, samples=4, fields={"text": {"words": [1, 30]}}) for name in tasks]
     file.write_text(json.dumps({"stream": "s", "tasks": cards}), encoding="utf-8")
     with Agent.open(folder / "home", embedder=HashEmbedder()) as agent:
@@ -141,6 +142,10 @@ def test_without_floors_nothing_is_adjusted_and_nobody_is_asked(tmp_path: Path) 
     assert facts_of(tmp_path / "home", ConstraintsAdjusted) == []
 
 
+def performed(kind: type[Action], _: RunState, action: Action) -> bool:
+    return isinstance(action, kind)
+
+
 def test_a_run_with_everything_on_is_resumed_to_the_same_digest(tmp_path: Path) -> None:
     stream = write_stream(tmp_path, "one", "two", attributes={"tone": ["warm", "cold"], "time": ["noon", "night"]})
     settings = [*LEARNING[:5], "students.bootstrap=100", "dai.proposals=4", "stream.adapter=merge", "stream.replay=4"]
@@ -148,7 +153,7 @@ def test_a_run_with_everything_on_is_resumed_to_the_same_digest(tmp_path: Path) 
     for action in (Balance, Plan, Learn):
         home = tmp_path / action.__name__
         with pytest.raises(Stopped):
-            run(home, stream, settings=settings, watcher=StopAfter(lambda _, a, kind=action: isinstance(a, kind)))
+            run(home, stream, settings=settings, watcher=StopAfter(partial(performed, action)))
         assert run(home, stream, settings=settings) == whole
     coverage = [fact.diversity["pair_coverage"] for fact in facts_of(tmp_path / "whole", SetScored) if fact.diversity]
     assert all(0 <= share <= 1 for share in coverage)
@@ -185,8 +190,8 @@ def test_feedback_on_a_sample_changes_pool_worth_strategies_and_memory(tmp_path:
     raised = next(sample for sample in after.pool if sample.seq == good.seq)
     assert raised.worth == pytest.approx(good.worth + 0.5 * (1 - good.worth))
     assert [strategy for _, strategy, _ in after.outcomes[-2:]] == [bad.strategy, good.strategy]
-    given = [e for e in events_of(home) if isinstance(e.fact, FeedbackGiven)]
-    assert [(e.task, e.fact.source) for e in given] == [("two", "user"), ("two", "user")]
+    assert [e.task for e in events_of(home) if isinstance(e.fact, FeedbackGiven)] == ["two", "two"]
+    assert [fact.source for fact in facts_of(home, FeedbackGiven)] == ["user", "user"]
     credits_ = [f for f in facts_of(home, ExperienceCredited) if f.family == "feedback:user"]
     assert {c.item for f in credits_ for c in f.credits if not c.depth} >= set(told["credited"])
     run(home, tmp_path / "stream.yaml", settings=settings)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from pieces import checked, judged, planned, pooled, task_of, unit_rows
@@ -24,17 +25,11 @@ def some(count: int, start: int = 0) -> tuple[object, ...]:
 
 
 def task(fidelity: float = 0.5, **changes: object) -> TaskState:
-    scores = (judged(1), judged(2, reason="gate:format"))
-    scores = (replace_fidelity(scores[0], fidelity), scores[1])
+    read = msgspec.structs.replace(judged(1), parts={"fidelity": fidelity, "quality": 1.0, "gain": 0.1})
+    scores = (read, judged(2, reason="gate:format"))
     now = RoundState(3, plan=PromptsPlanned(round=3, purpose="learn", prompts=[planned()]), scores=scores, set_seq=9)
     values: dict[str, object] = {"pool": some(16), "reference": some(16, 100), "reference_asked": 16, "round": now}
     return task_of(CARD, **(values | changes))
-
-
-def replace_fidelity(score: object, fidelity: float) -> object:
-    import msgspec  # noqa: PLC0415
-
-    return msgspec.structs.replace(score, parts={"fidelity": fidelity, "quality": 1.0, "gain": 0.1})
 
 
 def test_a_missed_floor_raises_its_multiplier_by_the_share_that_is_missed() -> None:

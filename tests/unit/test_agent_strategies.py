@@ -144,9 +144,11 @@ def test_there_is_room_for_the_longest_sample() -> None:
     calm = decoding("calm", checked(card()))
     assert (calm.temperature, calm.min_p, calm.max_new_tokens) == (0.8, 0.1, 27)
     assert decoding("bold", checked(PAIR)).max_new_tokens == 45
-    for name, (temperature, min_p) in DECODINGS.items():
+    for name, (temperature, min_p, top_p, top_k) in DECODINGS.items():
         assert temperature > 0, name
         assert 0 <= min_p < 1, name
+        assert 0 < top_p <= 1, name
+        assert min_p or (top_p < 1 and top_k), "the tail is cut in one way or another"
 
 
 NOUNS = {

@@ -45,7 +45,7 @@ def proposing(**lists: str) -> TaskState:
 
 
 def sift(task: TaskState, count: int = 8, **recalled: list[str]) -> dict[str, tuple[str, str]]:
-    fact = judge_topics(task, recalled, ByWords(), DaiSettings(proposals=count, relevance=0.4))  # type: ignore[arg-type]
+    fact = judge_topics(task, recalled, ByWords(), DaiSettings(proposals=count, relevance=0.4))
     return {f"{p.label}:{p.value}": (p.source, p.reason) for p in fact.proposals}
 
 

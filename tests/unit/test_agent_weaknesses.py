@@ -4,6 +4,7 @@ import ast
 import importlib
 import pkgutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,13 +12,14 @@ from pieces import EMBEDDER, checked, planned, vectors_of, written
 from worlds import card, rows
 
 import synlearner
-from synlearner.agent.config import RewardSettings
+from synlearner.agent.config import RewardSettings, Settings
 from synlearner.agent.judge import make_judge
-from synlearner.agent.planning import Planner, Settings
+from synlearner.agent.planning import Planner
 from synlearner.agent.scoring import RoundScores, score_round
-from synlearner.agent.state import TaskState
+from synlearner.agent.state import RoundState, TaskState
+from synlearner.agent.training import groups_to_learn_from
 from synlearner.cli import main
-from synlearner.events.types import PlannedPrompt
+from synlearner.events.types import PlannedPrompt, PromptsPlanned, SampleScored
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("agent", "memory", "policies", "events")
@@ -76,12 +78,7 @@ def test_label_and_attributes_are_carried_as_data_and_never_read_back_from_the_p
 
 def test_what_is_trained_on_is_what_was_asked_word_for_word() -> None:
     """7.4.33: training and evaluation wrote prompts in different formats, and five scripts trained classifiers."""
-    from synlearner.agent.training import groups_to_learn_from  # noqa: PLC0415
-
     prompts = Planner(TaskState(0, 2, CARD, {}, ""), Settings()).learning(1)
-    from synlearner.agent.state import RoundState  # noqa: PLC0415
-    from synlearner.events.types import PromptsPlanned, SampleScored  # noqa: PLC0415
-
     plan = PromptsPlanned(round=1, purpose="learn", prompts=prompts)
     samples = tuple((10 + i, written("my cat sat", prompt=i)) for i in range(len(prompts)))
     judged = tuple(
@@ -96,6 +93,7 @@ def test_what_is_trained_on_is_what_was_asked_word_for_word() -> None:
 
 def test_a_missing_attribute_is_an_error_and_not_a_default_value() -> None:
     """7.3.32: missing attribute files became 'default_value', which was then written into prompts."""
-    for attributes in ({"tone": []}, {"tone": None}, {"tone": "warm"}):
+    missing: list[dict[str, Any]] = [{"tone": []}, {"tone": None}, {"tone": "warm"}]
+    for attributes in missing:
         with pytest.raises(synlearner.SynLearnerError, match="attributes"):
             checked(card(attributes=attributes))
