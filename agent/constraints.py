@@ -1,6 +1,9 @@
-"""Floors under diversity and fidelity: multipliers rise while a floor is missed, and pull at four levers. Pure.
+"""Floors under diversity and fidelity: multipliers rise while a floor is missed, and pull at three levers. Pure.
 
-Primal-dual ascent on a Lagrangian: with the floor `f` and the measured `v`, `m <- clip(m + rate (f - v) / f, 0, most)` after every round.
+Primal-dual ascent on a Lagrangian: with the floor `f` and the measured `v`, after every round
+
+    m <- clip(m + rate (f - v) / f, 0, most)
+
 Both floors come from the untrained policy with the plain prompt, and both are measured at equal n, the labels in equal
 shares. While diversity is short, its part of the reward weighs `1 + m` times as much, temperature rises, and more is
 accepted before the choice is made; fidelity's multiplier does the same for its part, and takes temperature back.
