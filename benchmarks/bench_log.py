@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import log_facts
 
@@ -40,41 +40,60 @@ def drafts_of(facts: Sequence[AnyFact], start: int, batch: int) -> list[Draft]:
     ]
 
 
-def ours(folder: Path, facts: Sequence[AnyFact], batch: int, *, anchor: bool = True) -> float:
-    """Return events per second of our log."""
+class Took(NamedTuple):
+    """What some appends took, in seconds."""
+
+    wall: float
+    cpu: float
+    """Of this process, system time included: it says the same on a machine that others use too."""
+
+
+class Clock:
+    """Begins when it is made."""
+
+    def __init__(self) -> None:
+        self._begun = time.perf_counter(), time.process_time()
+
+    def stop(self) -> Took:
+        """Return what has passed."""
+        return Took(time.perf_counter() - self._begun[0], time.process_time() - self._begun[1])
+
+
+def ours(folder: Path, facts: Sequence[AnyFact], batch: int, *, anchor: bool = True) -> Took:
+    """Append to our log."""
     batches = [(start, drafts_of(facts, start, batch)) for start in range(0, len(facts), batch)]
     home = Home.open(folder / "ours", create=True)
     log = home.log if anchor else SqliteLog(folder / "bare.sqlite", anchor=None, write=True)
-    begun = time.perf_counter()
+    clock = Clock()
     for start, drafts in batches:
         log.append(drafts, expected_seq=start)
-    seconds = time.perf_counter() - begun
+    took = clock.stop()
     log.close()
     home.close()
-    return len(facts) / seconds
+    return took
 
 
-def unanchored(folder: Path, facts: Sequence[AnyFact], batch: int) -> float:
-    """Return events per second of our log without its anchor."""
+def unanchored(folder: Path, facts: Sequence[AnyFact], batch: int) -> Took:
+    """Append to our log without its anchor."""
     return ours(folder, facts, batch, anchor=False)
 
 
-def raw(folder: Path, facts: Sequence[AnyFact], batch: int) -> float:
-    """Return events per second of bare inserts of the same payloads."""
+def raw(folder: Path, facts: Sequence[AnyFact], batch: int) -> Took:
+    """Insert the same payloads, and nothing else."""
     payloads = [encode(fact) for fact in facts]
     database = sqlite3.connect(folder / "raw.sqlite", isolation_level=None)
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA synchronous=FULL")
     database.execute("CREATE TABLE events (seq INTEGER PRIMARY KEY, payload BLOB)")
-    begun = time.perf_counter()
+    clock = Clock()
     for start in range(0, len(payloads), batch):
         database.execute("BEGIN IMMEDIATE")
         rows = enumerate(payloads[start : start + batch], start + 1)
         database.executemany("INSERT INTO events VALUES (?, ?)", rows)
         database.execute("COMMIT")
-    seconds = time.perf_counter() - begun
+    took = clock.stop()
     database.close()
-    return len(payloads) / seconds
+    return took
 
 
 @cache
@@ -90,8 +109,8 @@ def aggregate() -> Any:
     return Run
 
 
-def library(folder: Path, facts: Sequence[AnyFact], batch: int) -> float:
-    """Return events per second of the application layer of `eventsourcing`: one aggregate, saved once a batch."""
+def library(folder: Path, facts: Sequence[AnyFact], batch: int) -> Took:
+    """Record them through the application layer of `eventsourcing`: one aggregate, saved once a batch."""
     from eventsourcing.application import Application  # noqa: PLC0415
 
     payloads = [encode(fact).decode() for fact in facts]
@@ -101,19 +120,19 @@ def library(folder: Path, facts: Sequence[AnyFact], batch: int) -> float:
     )
     run = aggregate()()
     application.save(run)
-    begun = time.perf_counter()
+    clock = Clock()
     for start in range(0, len(payloads), batch):
         for payload in payloads[start : start + batch]:
             run.record(payload)
         application.save(run)
-    seconds = time.perf_counter() - begun
+    took = clock.stop()
     application.close()
-    return len(payloads) / seconds
+    return took
 
 
 def measure_append(facts: Sequence[AnyFact], rounds: int) -> dict[str, Any]:
-    """Return events per second and their ratios, batch by batch: medians over *rounds*, all in turn."""
-    peers: dict[str, Callable[[Path, Sequence[AnyFact], int], float]] = {"ours": ours, "raw": raw, "bare": unanchored}
+    """Return events per second, CPU time and their ratios, batch by batch: medians over *rounds*, all in turn."""
+    peers: dict[str, Callable[[Path, Sequence[AnyFact], int], Took]] = {"ours": ours, "raw": raw, "bare": unanchored}
     with suppress(ImportError):
         import eventsourcing  # noqa: F401, PLC0415
 
@@ -122,20 +141,22 @@ def measure_append(facts: Sequence[AnyFact], rounds: int) -> dict[str, Any]:
     for batch in BATCHES:
         # As many commits as are worth their time: a batch of 1 is a sync each.
         part = facts[: max(batch * 4, min(len(facts), 400 * batch))]
-        found: dict[str, list[float]] = {name: [] for name in peers}
+        found: dict[str, list[Took]] = {name: [] for name in peers}
         for _ in range(rounds):
             order = list(peers)
             random.shuffle(order)
             for name in order:
                 with tempfile.TemporaryDirectory() as folder:
                     found[name].append(peers[name](Path(folder), part, batch))
-        rates = {name: round(statistics.median(values)) for name, values in found.items()}
-        shares = {
-            f"of_{name}": round(statistics.median(a / b for a, b in zip(found["ours"], values, strict=True)), 3)
-            for name, values in found.items()
-            if name != "ours"
+        result[str(batch)] = {
+            "per_s": {name: round(len(part) / statistics.median(t.wall for t in took)) for name, took in found.items()},
+            "cpu_us": {name: round(min(t.cpu for t in took) / len(part) * 1e6, 1) for name, took in found.items()},
+            "of": {
+                name: round(statistics.median(b.wall / a.wall for a, b in zip(found["ours"], took, strict=True)), 3)
+                for name, took in found.items()
+                if name != "ours"
+            },
         }
-        result[str(batch)] = {"per_s": rates, **shares}
     return result
 
 
