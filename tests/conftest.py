@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from commands import Ran, Run, quick_settings
+from engines import model, served, vllm, wide  # noqa: F401 - fixtures
 from hypothesis import HealthCheck, settings
 from servers import binaries, private_server
 from worlds import tiny_model, write_stream

@@ -1,6 +1,7 @@
 """Cuts beyond min-p, by hand: top-k, top-p, a grammar's mask, and the order in which they are taken."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,8 @@ from synlearner.policies.sampler import Cuts, candidates, kept_logprobs
 ROW = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
 
 
-def kept(row: torch.Tensor = ROW, allowed: list[bool] | None = None, **how: float) -> dict[int, float]:
-    decoding = Decoding(**({"temperature": 1.0, "min_p": 0.0, "max_new_tokens": 1} | how))  # type: ignore[arg-type]
+def kept(row: torch.Tensor = ROW, allowed: list[bool] | None = None, **how: Any) -> dict[int, float]:
+    decoding = Decoding(**({"temperature": 1.0, "min_p": 0.0, "max_new_tokens": 1} | how))
     mask = None if allowed is None else torch.tensor([allowed])
     logprobs, tokens = candidates(row[None], Cuts.of([decoding]), mask)
     pairs = zip(tokens[0].tolist(), logprobs[0].exp().tolist(), strict=True)
@@ -49,12 +50,13 @@ def test_a_grammar_comes_first() -> None:
 
 
 def test_rows_of_many_kinds_stand_side_by_side() -> None:
-    hows = [{}, {"min_p": 0.4}, {"top_k": 1}, {"top_p": 0.6}, {"top_k": 3, "top_p": 0.9}]
-    decodings = [Decoding(**({"temperature": 1.0, "min_p": 0.0, "max_new_tokens": 1} | how)) for how in hows]  # type: ignore[arg-type]
+    hows: list[dict[str, Any]] = [{}, {"min_p": 0.4}, {"top_k": 1}, {"top_p": 0.6}, {"top_k": 3, "top_p": 0.9}]
+    plain: dict[str, Any] = {"temperature": 1.0, "min_p": 0.0, "max_new_tokens": 1}
+    decodings = [Decoding(**(plain | how)) for how in hows]
     logprobs, tokens = candidates(ROW.repeat(len(hows), 1), Cuts.of(decodings))
     for i, how in enumerate(hows):
         found = {t: round(p, 5) for t, p in zip(tokens[i].tolist(), logprobs[i].exp().tolist(), strict=True) if p > 0}
-        assert found == kept(**how)  # type: ignore[arg-type]
+        assert found == kept(**how)
 
 
 @given(
