@@ -152,16 +152,14 @@ class Regression:
         if not self._items:
             return {}
         matrix, right = self._items_alone()
-        for family in sorted({name for record in self._records for name in record.families} | self._extra_family()):
+        extra = {self._extra[0]} if self._extra and self._extra[2] else set()
+        for family in sorted(extra.union(*(record.families for record in self._records))):
             self._eliminate(family, matrix, right)
         means, inverse = solve(matrix, right)
         return {
             item: (on_grid(mean), _variance(self._noise * share))
             for item, mean, share in zip(self._items, means, inverse, strict=True)
         }
-
-    def _extra_family(self) -> set[str]:
-        return {self._extra[0]} if self._extra and self._extra[2] else set()
 
     def _items_alone(self) -> tuple[list[list[float]], list[float]]:
         """Return K and h without the families' share."""
