@@ -6,12 +6,12 @@ Nothing here may come from the reporting data: items steer later prompts.
 from collections import Counter
 from collections.abc import Sequence
 
-from synlearner.agent.bandit import Posterior, posteriors
+from synlearner.agent.bandit import Posterior, posteriors, vouching
 from synlearner.agent.cards import Card
 from synlearner.agent.state import TaskState
 from synlearner.agent.topics import TOPIC
-from synlearner.events.types import ExperienceItem
-from synlearner.memory import new_item
+from synlearner.events.types import AnyFact, ExperienceItem
+from synlearner.memory import Experience, new_item
 
 HELD = 24
 """Most topics that an item holds."""
@@ -23,6 +23,24 @@ def situation(card: Card) -> str:
     """Return what a task is like, as it is embedded for recall: the same text for the query and for the items."""
     labels = f" Labels: {', '.join(card.labels)}." if card.labels else ""
     return f"{card.kind.replace('_', ' ')}: {card.description.strip().rstrip('.')}.{labels}"
+
+
+def teach(task: TaskState, memory: Experience, seq: int) -> list[tuple[AnyFact, tuple[int, ...]]]:
+    """Return what the task brings about in memory after the event *seq*, in one batch, each with its causes.
+
+    First what becomes of the items that are there, then those of this task.
+    """
+    lessons = distil(task)
+    facts: list[tuple[AnyFact, tuple[int, ...]]] = [*memory.tidy(keep=frozenset(item.id for item, _ in lessons))]
+    for item, posterior in lessons:
+        learned = memory.learned(item, parents=vouching(task.round.plan, item))
+        facts.append((learned, tuple(item.evidence)))
+        # What its use in this very task has shown is counted already, prompt by prompt.
+        if posterior and not memory.credited_since(item.id, task.seq):
+            known = memory.informed(learned, *posterior, f"distilled:{task.card.name}")
+            if known:
+                facts.append((known, (seq + len(facts),)))
+    return facts
 
 
 def distil(task: TaskState) -> list[tuple[ExperienceItem, Posterior | None]]:

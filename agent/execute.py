@@ -8,12 +8,12 @@ import time
 from typing import Any
 
 from synlearner.agent import decide
-from synlearner.agent.bandit import beliefs, in_control, topics_held, vouching
+from synlearner.agent.bandit import beliefs, in_control, topics_held
 from synlearner.agent.cards import Stream
 from synlearner.agent.config import Settings
 from synlearner.agent.constraints import adjust, weighted
 from synlearner.agent.delivery import choose_dataset
-from synlearner.agent.distilling import distil, situation
+from synlearner.agent.distilling import situation, teach
 from synlearner.agent.evaluating import check, evaluate
 from synlearner.agent.judge import Judge, make_judge
 from synlearner.agent.parsing import joined, normal
@@ -101,18 +101,7 @@ class Executor:
 
     def _FinishTask(self, state: RunState, _: decide.FinishTask) -> Drafts:  # noqa: N802
         task = current_task(state)
-        drafts: Drafts = []
-        lessons = distil(task)
-        kept = frozenset(item.id for item, _ in lessons)
-        drafts += [(fact, causes, {}) for fact, causes in self._memory.tidy(keep=kept)]
-        for item, posterior in lessons:
-            learned = self._memory.learned(item, parents=vouching(task.round.plan, item))
-            drafts.append((learned, tuple(item.evidence), {}))
-            # What its use in this very task has shown is counted already, prompt by prompt.
-            if posterior and not self._memory.credited_since(item.id, task.seq):
-                known = self._memory.informed(learned, *posterior, f"distilled:{task.card.name}")
-                if known:
-                    drafts.append((known, (state.seq + len(drafts),), {}))
+        drafts: Drafts = [(fact, causes, {}) for fact, causes in teach(task, self._memory, state.seq)]
         rejected = sum(task.rejected.values())
         totals = TaskFinished(
             requested=task.requested,
