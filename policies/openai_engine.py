@@ -109,7 +109,7 @@ class OpenAIEngine:
         With one token kept its log-probability is 0; over the whole vocabulary it is not.
         """
         body = {"model": self._model, "messages": [{"role": "user", "content": "Write a line."}], "max_tokens": 4,
-                "temperature": 2.0, "top_k": 1, "logprobs": True, "top_logprobs": 0, "seed": 1}  # fmt: skip
+                "temperature": 2.0, "top_k": 1, "logprobs": True, "top_logprobs": 0, "seed": 1, "return_token_ids": True}  # fmt: skip
         sample = read_choice(self._server.call("POST", "/chat/completions", body))
         return bool(sample.logprobs) and all(value == 0 for value in sample.logprobs)
 
@@ -129,7 +129,12 @@ class OpenAIEngine:
         name = adapter_name(adapter)
         if name not in self._loaded:
             path = write_adapter(adapter, self._served.alpha, self._folder(), self._served.model)
-            self._server.call("POST", "/load_lora_adapter", {"lora_name": name, "lora_path": str(path)})
+            try:
+                self._server.call("POST", "/load_lora_adapter", {"lora_name": name, "lora_path": str(path)})
+            except ServerError as error:
+                # An earlier client has loaded it: under this name there can be no other.
+                if error.status != 400 or "already been loaded" not in str(error):
+                    raise
             self._loaded.append(name)
         self._model = name
         while len(self._loaded) > KEPT:

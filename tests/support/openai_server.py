@@ -68,7 +68,7 @@ class Server:
             "finish_reason": sample.finish,
             "logprobs": {"content": pieces} if body.get("logprobs") else None,
         }
-        if body.get("return_token_ids") or self.vllm:
+        if body.get("return_token_ids"):
             choice["token_ids"] = sample.token_ids
         return {"object": "chat.completion", "model": body["model"], "choices": [choice]}
 
@@ -76,6 +76,8 @@ class Server:
         """Load an adapter from a folder in peft's format, as vLLM does."""
         if not body["lora_name"] or not body["lora_path"]:
             return error(400, "Both 'lora_name' and 'lora_path' must be provided")
+        if body["lora_name"] in self.loaded:
+            return error(400, f"The lora adapter '{body['lora_name']}' has already been loaded.")
         folder = Path(body["lora_path"])
         config = json.loads((folder / "adapter_config.json").read_text())
         tensors = safetensors.torch.load_file(folder / "adapter_model.safetensors")

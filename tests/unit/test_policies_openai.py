@@ -227,6 +227,17 @@ def test_adapters_are_served_under_names_made_of_their_digests(model: PolicyMode
     assert set(server.loaded) == {names[3], names[0]}, "old ones are unloaded"
 
 
+def test_an_adapter_that_an_earlier_client_loaded_is_used(model: PolicyModel) -> None:
+    server = Server(TransformersEngine(model), vllm=True)
+    weights = adapter(model)
+    server.loaded[adapter_name(weights)] = weights
+    with connected(server, weights=model.base_digest, patience=Patience(timeout=30)) as engine:
+        engine.load(weights)
+        (group,) = engine.generate([ask(seeds=(1,))])
+    assert group[0].finish == "length"
+    assert server.bodies[-1]["model"] == adapter_name(weights)
+
+
 def test_raw_log_probabilities_are_not_passed_off_as_those_of_the_kept_set(model: PolicyModel) -> None:
     server = Server(TransformersEngine(model), vllm=True, raw_logprobs=True)
     with connected(server, weights=model.base_digest, patience=Patience(timeout=30)) as engine:
