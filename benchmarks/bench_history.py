@@ -25,6 +25,7 @@ from synlearner.events.checkpoints import Checkpoint
 from synlearner.events.diff import diff
 from synlearner.events.parquet import export_parquet
 from synlearner.events.stats import statistics as figures
+from synlearner.events.types import Redacted
 from synlearner.memory import HashEmbedder, Memory
 from synlearner.memory.snapshot import MEMORY
 
@@ -59,7 +60,8 @@ def learnt(folder: Path, items: int) -> list[AnyFact]:
         for i in range(items):
             (added,) = memory.add(f"lesson {i}")["results"]
             memory.feedback(added["id"], 0.5)
-        return [event.fact for event in memory._home.log.read()]  # noqa: SLF001 - the facts, not the memory
+        facts = (event.fact for event in memory._home.log.read())  # noqa: SLF001 - the facts, not the memory
+        return [fact for fact in facts if not isinstance(fact, Redacted)]
 
 
 def build(folder: Path, events: int) -> Path:

@@ -176,7 +176,7 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("notes")
 def test_a_payload_of_any_version_becomes_the_newest() -> None:
-    newest = NoteTaken(words=["a", "b"], count=2)
+    newest: Any = NoteTaken(words=["a", "b"], count=2)
     assert decode("note_taken", 1, b'{"text":"a b"}') == newest
     assert decode("note_taken", 2, b'{"words":"a b","count":2}') == newest
     assert decode("note_taken", 3, b'{"words":["a","b"],"count":2}') == newest

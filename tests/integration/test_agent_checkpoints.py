@@ -113,7 +113,7 @@ def spoiled(home: Path) -> None:
     """Make the checkpoints lie, as nothing but a hash can tell."""
     for projection in (MEMORY, RUN):
         with Home.open(home, write=True) as found:
-            checkpoint = Checkpoint(found, projection)
+            checkpoint: Checkpoint[Any] = Checkpoint(found, projection)
             state = projection.load(projection.dump(checkpoint.state()))
             if isinstance(state, MemoryState):
                 state.records.clear()
@@ -211,7 +211,7 @@ def test_a_disk_that_is_full_stops_nobody(home: Path) -> None:
 
 def test_a_long_run_keeps_checkpoints_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is killed after days is opened as quickly as one that came to its end."""
-    defaults: dict[str, Any] = Checkpoint.keep.__kwdefaults__
+    defaults: Any = Checkpoint.keep.__kwdefaults__
     monkeypatch.setitem(defaults, "every", 10)
     there: list[list[str]] = []
 
