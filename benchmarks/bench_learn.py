@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--kl", type=float, default=0.0)
     parser.add_argument("--shots", action="store_true", help="a prompt with three examples, as our loop writes them")
     parser.add_argument("--checkpointing", action="store_true")
-    parser.add_argument("--micro-batch", type=int, default=512)
+    parser.add_argument("--micro-batch", type=int, default=320)
     parser.add_argument("--gradients", action="store_true")
     parser.add_argument("--updates", type=int, default=0)
     parser.add_argument("--side", choices=("ours", "trl"), help="used by the benchmark itself")

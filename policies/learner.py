@@ -68,7 +68,7 @@ class StepSettings:
     """Prompts per optimiser step; 0 takes all of them."""
     seed: int = 0
     """Of the order in which groups are visited."""
-    micro_batch: int = 512
+    micro_batch: int = 320
     """Most tokens read at once, prompt included: their activations set the peak of memory."""
     checkpointing: bool = False
     """Keep a layer's input alone and compute the rest again: a third more time, a fraction of the memory, equal bits."""

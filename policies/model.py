@@ -251,7 +251,7 @@ def _digest(state: dict[str, Tensor]) -> str:
     hasher = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        hasher.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+        hasher.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return f"sha256:{hasher.hexdigest()}"
 
 

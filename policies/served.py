@@ -20,7 +20,7 @@ def tensors_digest(tensors: dict[str, Tensor]) -> str:
     hasher = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        hasher.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        hasher.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return hasher.hexdigest()
 
 

@@ -1,6 +1,7 @@
 """`synlearner doctor`: what is reported was tried."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import Run
@@ -56,7 +57,7 @@ def test_an_engine_that_serves_something_else_is_a_problem(
 def test_a_step_that_does_not_repeat_is_a_problem(run: Run, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, steps = learner.learn, []
 
-    def drifting(*args, **kwargs):
+    def drifting(*args: Any, **kwargs: Any) -> learner.Learned:
         steps.append(1)
         learned = plain(*args, **kwargs)
         return learned if len(steps) == 1 else plain(*args, **kwargs | {"adapter": learned.adapter})
