@@ -22,6 +22,7 @@ class EventLog(Protocol):
 
         A batch that is in the log already, whole and with the same payloads, is a repeat: the stored events are
         returned and nothing is written, whatever *expected_seq* says.
+        An empty batch writes nothing and returns nothing, but a stale *expected_seq* is a conflict all the same.
 
         Raises:
             ConfigError: If a draft cannot be written; nothing was.

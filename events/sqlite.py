@@ -80,6 +80,8 @@ class SqliteLog:
         if not self._pen:
             raise LogError(f"'{self.path}' is open for reading: open the home with write=True to append")
         entries = prepare(drafts)
+        if not entries and self.head().seq == expected_seq:
+            return []
         with self._mutex:
             connection = self._connection()
             try:
