@@ -93,7 +93,9 @@ def apply(state: RunState, event: Event) -> RunState:
             return replace(state, seq=event.seq, task=task)
         case TaskFinished(delivered=delivered) if state.task:
             summary = TaskSummary(state.task.card.name, delivered, state.task.students, state.adapter)
-            replay = (*state.replay, *state.task.kept)[-REPLAYED:]
+            replay = state.replay
+            if state.settings.get("stream", {}).get("replay"):  # whoever learns from none need not hold them
+                replay = (*replay, *state.task.kept)[-REPLAYED:]
             return replace(state, seq=event.seq, task=None, done=(*state.done, summary), replay=replay)
         case AdaptersMerged(adapter=adapter):
             return replace(state, seq=event.seq, adapter=adapter, optimizer="", merged=len(state.done))
