@@ -26,6 +26,7 @@ def data_card(dataset: Dataset, file: str) -> str:
     arrived, delivered, run = dataset.arrived, dataset.delivered, dataset.run
     assert arrived and delivered and run and isinstance(run.fact, RunStarted)  # noqa: S101,PT018 - a delivery has them
     card = Card.from_record(arrived.card)
+    redacted = len(delivered.samples) - len(dataset.rows)
     counts = {label: sum(row.get("label") == label for row in dataset.rows) for label in card.labels}
     lines = [
         "---",
@@ -57,6 +58,7 @@ def data_card(dataset: Dataset, file: str) -> str:
         "",
         *(f"- rejected, {reason}: {count}" for reason, count in delivered.rejected.items()),
         *(f"- accepted but left out, {reason}: {count}" for reason, count in delivered.left_out.items() if count),
+        *([f"- delivered, and redacted since: {redacted}"] if redacted else []),
         "",
         *_decontamination(arrived, delivered),
         *_students(dataset.students),

@@ -12,7 +12,9 @@ from synlearner.events.log import EventLog
 from synlearner.events.types import (
     DatasetDelivered,
     Event,
+    PromptsPlanned,
     RunStarted,
+    SampleGenerated,
     SampleScored,
     StudentScored,
     TaskArrived,
@@ -32,7 +34,6 @@ def delivered_rows(log: EventLog, name: str) -> Dataset:
     scores: dict[int, SampleScored] = {}
     known: dict[str, bool] = {}
     run: Event | None = None
-    labels: dict[int, str] = {}
     for event in log.read():
         fact = event.fact
         if isinstance(fact, RunStarted):
@@ -46,11 +47,12 @@ def delivered_rows(log: EventLog, name: str) -> Dataset:
             scores[fact.sample] = fact
         elif isinstance(fact, DatasetDelivered):
             known[name] = True
-            current.delivered, current.head, current.seqs = fact, event.hash, list(fact.samples)
-            labels = _labels(log, current.seqs)
+            labels = _labels(log, [seq for seq in fact.samples if seq in scores])
+            current.delivered, current.head = fact, event.hash
+            current.seqs = [seq for seq in fact.samples if seq in labels]
             fields = list(Card.from_record(current.arrived.card).fields) if current.arrived else []
             rows = ({field: scores[seq].fields[field] for field in fields} for seq in current.seqs)
-            current.rows = [_row(row, labels.get(seq, "")) for seq, row in zip(current.seqs, rows, strict=True)]
+            current.rows = [_row(row, labels[seq]) for seq, row in zip(current.seqs, rows, strict=True)]
             found = current
         elif isinstance(fact, StudentScored) and fact.split == "test":
             current.students.append(fact)
@@ -61,7 +63,10 @@ def delivered_rows(log: EventLog, name: str) -> Dataset:
 
 
 def _labels(log: EventLog, seqs: list[int]) -> dict[int, str]:
-    """Return the label that each sample was asked for: a sample's cause is the plan of its round."""
+    """Return the label that each sample was asked for: a sample's cause is the plan of its round.
+
+    Samples that were redacted, or whose plan was, are left out.
+    """
     plans: dict[int, Any] = {}
     labels = {}
     for seq in seqs:
@@ -69,7 +74,8 @@ def _labels(log: EventLog, seqs: list[int]) -> dict[int, str]:
         plan = sample.causes[0]
         if plan not in plans:
             plans[plan] = log.get(plan).fact
-        labels[seq] = plans[plan].prompts[sample.fact.prompt].label  # type: ignore[union-attr]
+        if isinstance(sample.fact, SampleGenerated) and isinstance(plans[plan], PromptsPlanned):
+            labels[seq] = plans[plan].prompts[sample.fact.prompt].label
     return labels
 
 

@@ -18,6 +18,7 @@ from synlearner.events.types import (
     PlannedPrompt,
     PolicyUpdated,
     PromptsPlanned,
+    Redacted,
     SampleGenerated,
     SampleScored,
     SetScored,
@@ -154,8 +155,36 @@ def apply_task(task: TaskState, event: Event) -> TaskState:
             return replace(task, delivered=tuple(samples))
         case ExperienceLearned():
             return replace(task, learned=task.learned + 1)
+        case Redacted(kind=kind):
+            return _without_payload(task, event, kind)
         case _:
             return task
+
+
+def _without_payload(task: TaskState, event: Event, kind: str) -> TaskState:
+    """Return the task after an event whose payload was taken out. It was finished by then, so little depends on it.
+
+    Samples and scores keep their places, which follow from those of the others: without text, and not accepted.
+    """
+    now = task.round
+    if kind == ExperienceRecalled.kind:
+        return replace(task, round=RoundState(now.number + 1))
+    if kind == PromptsPlanned.kind:
+        return replace(task, round=RoundState(now.number if now.plan is None else now.number + 1))
+    if kind == SampleScored.kind:
+        (sample,) = event.causes
+        score = SampleScored(sample=sample, accepted=False, reason="redacted", fields={}, parts={}, total=0.0)
+        return replace(task, round=replace(now, scores=(*now.scores, score)))
+    if kind == SampleGenerated.kind:
+        prompts = now.plan.prompts if now.plan else []
+        places = [(prompt, index) for prompt, plan in enumerate(prompts) for index in range(plan.samples)]
+        prompt, index = places[len(now.samples)] if len(now.samples) < len(places) else (0, 0)
+        sample_ = SampleGenerated(
+            round=now.number, prompt=prompt, index=index, text="", token_ids=[], logprobs=[], finish="redacted",
+            policy="", engine="",
+        )  # fmt: skip
+        return replace(task, round=replace(now, samples=(*now.samples, (event.seq, sample_))))
+    return replace(task, learned=task.learned + 1) if kind == ExperienceLearned.kind else task
 
 
 def _planned(task: TaskState, fact: PromptsPlanned) -> TaskState:

@@ -30,14 +30,18 @@ from synlearner.events.types import (
     ExperienceRetired,
     FeedbackGiven,
     HistoryForked,
+    PayloadRedacted,
+    Redacted,
     RunStarted,
 )
 from synlearner.memory import Embedder, default_embedder
 from synlearner.memory.experience import Experience
 from synlearner.policies.engine import Engine
 
-OUTSIDE = (FeedbackGiven, ExperienceLearned, ExperienceCredited, ExperienceRetired)
+OUTSIDE = (FeedbackGiven, ExperienceLearned, ExperienceCredited, ExperienceRetired, PayloadRedacted)
 """Facts that people and programs may bring about between actions."""
+EVERYTHING = ("", "")
+"""In the place of (run, task): all of what comes after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,8 @@ class _Verifier:
         self._has_stream = False
         self._passing = ""
         """Kind of the events of an action that cannot be performed again."""
+        self._blind: set[tuple[str, str]] = set()
+        """(run, task) that cannot be performed again, since something in them was redacted."""
         self.checked = 0
         self.unchecked: set[str] = set()
 
@@ -119,6 +125,8 @@ class _Verifier:
         for event in events:
             if isinstance(event.fact, HistoryForked):
                 expected = []  # the fork cut its parent off, within a batch or not
+            elif self._depends_on_redacted(event):
+                expected = []
             elif not expected and event.kind != self._passing:
                 self._passing = ""
                 if self._is_stray(event):
@@ -133,6 +141,22 @@ class _Verifier:
                 self.checked += 1
             self._take(event)
         return None
+
+    def _depends_on_redacted(self, event: Event) -> bool:
+        """Tell whether *event* is without its payload, or follows from one that is: then it cannot be computed."""
+        here = (event.run_id, event.task)
+        if isinstance(event.fact, Redacted):
+            task = self._state.task
+            if event.kind == FeedbackGiven.kind:  # it concerned the task at hand, if there was one
+                here = (self._state.run_id, task.card.name) if task else here
+            # What was learnt is recalled by everybody, and samples may be learnt from again.
+            forever = event.kind == ExperienceLearned.kind or self._state.settings.get("stream", {}).get("replay")
+            if forever or here != EVERYTHING:
+                self._blind.add(EVERYTHING if forever else here)
+                scope = "" if forever else f" in task {here[1]!r}"
+                self.unchecked.add(f"what follows{scope} from event {event.seq} ({event.kind}), which was redacted")
+            return True
+        return here in self._blind or EVERYTHING in self._blind
 
     def _is_stray(self, event: Event) -> bool:
         """Tell whether nothing can have led to *event*: no action of the run at hand, and nobody outside of runs."""

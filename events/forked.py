@@ -59,6 +59,12 @@ class ForkedLog:
         if last > self.base.seq:
             yield from self.own.rows(after=max(after, self.base.seq), until=last)
 
+    def everything(self) -> Iterator[Row]:
+        """Yield all rows of the homes that are read, also what came to a parent after the fork: its redactions."""
+        for part in self.shared:
+            yield from part.log.rows(after=part.base.seq)
+        yield from self.own.rows(after=self.base.seq)
+
     def find(self, ids: Iterable[str]) -> dict[str, Found]:
         """Return what the history holds under *ids*, by id."""
         ids = list(ids)

@@ -18,7 +18,8 @@ from synlearner.events.files import cannot_write
 from synlearner.events.home import Home
 from synlearner.events.log import StoredLog, read_with_rows
 from synlearner.events.rows import Row
-from synlearner.events.types import EMPTY
+from synlearner.events.tombstones import TAKEN_OUT, Unproven, open_tombstone
+from synlearner.events.types import EMPTY, Redacted
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -32,7 +33,9 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     task: str
     causes: list[int]
     payload: msgspec.Raw
-    """As it is stored, in the shape of `version`."""
+    """As it is stored, in the shape of `version`; null where it was taken out."""
+    redacted: str | msgspec.UnsetType = msgspec.UNSET
+    """SHA-256 of the payload that was taken out."""
     observed: dict[str, Any]
     hash: str
 
@@ -95,7 +98,9 @@ def import_(lines: Path | str | Iterable[str | bytes], home: Home, *, blobs: Blo
 
 def _lines(log: StoredLog, last: int) -> Iterator[tuple[bytes, list[str]]]:
     """Yield a line of the file and the blobs that it names, for each event."""
+    unproven = Unproven()
     for row, event in read_with_rows(log, last):
+        unproven.look_at(event)
         line = Line(
             seq=row.seq,
             id=row.id,
@@ -104,31 +109,36 @@ def _lines(log: StoredLog, last: int) -> Iterator[tuple[bytes, list[str]]]:
             run_id=row.run_id,
             task=row.task,
             causes=list(event.causes),
-            payload=msgspec.Raw(row.payload),
+            payload=msgspec.Raw(b"null" if isinstance(event.fact, Redacted) else row.payload),
+            redacted=event.fact.redacted if isinstance(event.fact, Redacted) else msgspec.UNSET,
             observed=event.observed,
             hash=event.hash,
         )
         yield _encode(line) + b"\n", references(event.fact)
+    unproven.refuse()
 
 
 def _checked(lines: Iterable[str | bytes], home: Home, blobs: BlobStore | None) -> Iterator[Row]:
     """Yield the rows in *lines*, checked; and at the very end bring over the blobs that they name."""
     previous, seq = EMPTY.hash, 0
     named: dict[str, None] = {}
+    unproven = Unproven()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         seq += 1
         row = _row(line, number)
-        event = open_row(row, previous, seq)
+        event = open_row(row, previous, seq) or open_tombstone(row, previous, seq)
         if event is None:
             raise CorruptLog(f"line {number}: {_what_differs(row, previous, seq)}; export the history again")
         for digest in references(event.fact):
             if digest not in named:
                 _check_blob(digest, blobs, number)
                 named[digest] = None
+        unproven.look_at(event)
         previous = event.hash
         yield row
+    unproven.refuse()
     # Last, because a history that is refused must leave nothing behind; and still before its events are committed.
     if blobs:
         for digest in named:
@@ -141,6 +151,8 @@ def _row(line: str | bytes, number: int) -> Row:
         # Spaces and the order of keys are no part of the history: a tool may have changed them on the way.
         payload = canonical_bytes(bytes(parsed.payload))
         digests = bytes.fromhex(payload_digest(payload)), bytes.fromhex(parsed.hash)
+        if parsed.redacted is not msgspec.UNSET and payload == b"null":
+            payload, digests = TAKEN_OUT, (bytes.fromhex(parsed.redacted), digests[1])
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ConfigError(f"line {number} is not an event: {error}; pass a file that was exported") from error
     return Row(

@@ -143,7 +143,8 @@ class MemoryLog:
 def read_with_rows(log: StoredLog, last: int) -> Iterator[tuple[Row, Event]]:
     """Yield the first *last* events of *log*, checked, each with the row that it is stored in."""
     rows, same_rows = tee(log.rows(until=last))
-    events = open_rows(rows, EMPTY.hash, after=0, last=last, everything=log.rows, where="the log")
+    everything = getattr(log, "everything", log.rows)  # a fork also looks at what came to its parents later
+    events = open_rows(rows, EMPTY.hash, after=0, last=last, everything=everything, where="the log")
     return zip(same_rows, events, strict=True)
 
 

@@ -77,15 +77,23 @@ class Unproven:
     """Events without a payload that no later redaction of the same history has named yet."""
 
     def __init__(self) -> None:
-        self.seqs: dict[int, str] = {}
+        self.seqs: dict[int, Redacted] = {}
 
     def look_at(self, event: Event) -> None:
         """Take in the next event of the history."""
         match event.fact:
-            case Redacted(redacted=digest):
-                self.seqs[event.seq] = digest
-            case PayloadRedacted(target=target, digest=digest) if self.seqs.get(target) == digest:
-                del self.seqs[target]
+            case Redacted() as fact:
+                self.seqs[event.seq] = fact
+            case PayloadRedacted() as fact:
+                self.prove(fact)
+
+    def prove(self, redaction: PayloadRedacted) -> bool:
+        """Tell whether *redaction* names one of them; then it is one no longer."""
+        hole = self.seqs.get(redaction.target)
+        if hole is None or hole.redacted != redaction.digest:
+            return False
+        del self.seqs[redaction.target]
+        return True
 
     def refuse(self) -> None:
         """Raise CorruptLog if there are any: a fork's parent may have taken them out after the fork."""

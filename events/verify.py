@@ -10,17 +10,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
 
 from synlearner.errors import ConfigError, CorruptLog, NotTrusted
+from synlearner.events.addresses import Address, is_address, parse_address
 from synlearner.events.anchor import Anchor
 from synlearner.events.blobs import BlobStore, references
 from synlearner.events.checks import explain, fault, missing, recompute
 from synlearner.events.codec import canonical_bytes, decode
 from synlearner.events.home import ANCHOR, BLOBS, LOG, blobs_of, check_home, open_own_log
 from synlearner.events.lineage import PARENT, open_shared, parent_of
+from synlearner.events.log import StoredLog
 from synlearner.events.rows import Row
 from synlearner.events.sqlite import PAGE, SqliteLog
-from synlearner.events.types import EMPTY, Head
+from synlearner.events.tombstones import Unproven, open_tombstone, redactions
+from synlearner.events.types import EMPTY, Head, PayloadRedacted
 
 MOST = 1000
 """Problems that are listed: behind so many, one more says that there are others."""
@@ -60,6 +64,8 @@ def verify(home_path: Path | str) -> Report:
         LogError: If it, or the parent of a fork, cannot be read now, or a newer program wrote it.
 
     """
+    if is_address(home_path):
+        return _verify_on_server(parse_address(str(home_path)))
     home = Path(home_path)
     survey = _Survey(home)
     try:
@@ -79,6 +85,26 @@ def verify(home_path: Path | str) -> Report:
         log.close()
     survey.look_at_anchor()
     return survey.done()
+
+
+def _verify_on_server(address: Address) -> Report:
+    from synlearner.events.postgres import PostgresLog  # noqa: PLC0415  # only for who has a home there
+    from synlearner.events.server_blobs import PostgresBlobs  # noqa: PLC0415
+
+    survey = _Survey(address.folder())
+    survey.store = PostgresBlobs(address)
+    survey.anchored = Anchor(address.folder() / ANCHOR).read()
+    log = PostgresLog(address, anchor=None, write=False)
+    try:
+        survey.look_at_events(log)
+    finally:
+        log.close()
+        survey.store.close()
+    if survey.anchored:  # each machine has its own, of what it has seen acknowledged
+        survey.look_at_anchor()
+    report = survey.done()
+    problems = [structs.replace(each, file="events" if each.file == LOG else each.file) for each in report.problems]
+    return structs.replace(report, problems=problems)
 
 
 def _look_at_parents(home: Path, survey: "_Survey") -> Head:
@@ -123,6 +149,8 @@ class _Survey:
         self._events = 0
         self._head = EMPTY
         self._anchored_hash = EMPTY.hash
+        self._unproven = Unproven()
+        self._redacted: set[int] = set()
 
     def report(self, seq: int | None, kind: str, file: str, what: str) -> None:
         if len(self._problems) < MOST:
@@ -134,7 +162,7 @@ class _Survey:
         return Report(self._events, self._head.hash, len(self._blobs), self._problems)
 
     def look_at_events(
-        self, log: SqliteLog, *, after: Head = EMPTY, until: int | None = None, home: Path | None = None
+        self, log: StoredLog, *, after: Head = EMPTY, until: int | None = None, home: Path | None = None
     ) -> None:
         """Check what follows *after* in *log*, of this home or of another *home* that it begins in."""
         self._log = _from(self._home, home / LOG) if home else LOG
@@ -154,6 +182,7 @@ class _Survey:
             if self.anchored and self.anchored.seq == row.seq:
                 self._anchored_hash = _hex(row.hash)
             expected = row.seq + 1
+        self._look_at_unproven(log)
         if until is not None:
             if expected <= until:
                 self.report(expected, "", self._log, missing(expected, until))
@@ -175,8 +204,13 @@ class _Survey:
         elif anchored.hash != self._anchored_hash:
             self.report(anchored.seq, "", ANCHOR, f"event {anchored.seq} is not the one that was acknowledged")
 
-    def _look_at(self, row: Row, previous: list[str], expected: int, log: SqliteLog) -> list[str]:
+    def _look_at(self, row: Row, previous: list[str], expected: int, log: StoredLog) -> list[str]:
         """Check one row and return the hashes that the next one may follow from."""
+        for hash_ in previous:
+            tombstone = open_tombstone(row, hash_, expected)
+            if tombstone:
+                self._unproven.look_at(tombstone)
+                return [tombstone.hash]
         if any(fault(row, hash_, expected) == "" for hash_ in previous):
             self._look_at_content(row)
             return [_hex(row.hash)]
@@ -197,8 +231,31 @@ class _Survey:
         except CorruptLog as error:
             self.report(row.seq, str(row.kind), self._log, str(error))
             return
+        if isinstance(fact, PayloadRedacted):
+            self._look_at_redaction(row.seq, fact)
         for digest in references(fact):
             self._look_at_blob(row, digest)
+
+    def _look_at_unproven(self, log: StoredLog) -> None:
+        """Report payloads that are not there, unless a redaction further on in *log* says why."""
+        try:
+            later = redactions(log.rows()) if self._unproven.seqs else {}
+        except NotTrusted:
+            later = {}
+        for seq, hole in self._unproven.seqs.items():
+            if later.get(seq) != hole.redacted:
+                what = f"event {seq} ({hole.kind}): its payload is not what was written"
+                self.report(seq, hole.kind, self._log, what)
+            self._redacted.add(seq)
+        self._unproven = Unproven()
+
+    def _look_at_redaction(self, seq: int, fact: PayloadRedacted) -> None:
+        if self._unproven.prove(fact):
+            self._redacted.add(fact.target)
+        elif fact.target not in self._redacted:
+            what = f"event {fact.target} ({fact.target_kind}) still has the payload that event {seq} says was taken out"
+            way_out = f"`synlearner log redact {fact.target}` finishes that"
+            self.report(fact.target, fact.target_kind, self._log, f"{what}: {way_out}")
 
     def _look_at_blob(self, row: Row, digest: str) -> None:
         try:
@@ -214,7 +271,7 @@ class _Survey:
         except NotTrusted as error:
             self.report(row.seq, row.kind, file, str(error))
 
-    def _rows(self, log: SqliteLog, after: int, until: int | None) -> Iterator[Row]:
+    def _rows(self, log: StoredLog, after: int, until: int | None) -> Iterator[Row]:
         """Yield every row that can be read; report the ranges that cannot."""
         try:
             last = log.head().seq if until is None else until
@@ -230,7 +287,7 @@ class _Survey:
                 yield from self._one_by_one(log, after, end)
             after = end
 
-    def _one_by_one(self, log: SqliteLog, after: int, until: int) -> Iterator[Row]:
+    def _one_by_one(self, log: StoredLog, after: int, until: int) -> Iterator[Row]:
         for seq in range(after + 1, until + 1):
             try:
                 yield from list(log.rows(after=seq - 1, until=seq))

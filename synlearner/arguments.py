@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from synlearner import __version__
-from synlearner.commands import Result, datasets, doctor, history, insight, memories, runs
+from synlearner.commands import Result, care, datasets, doctor, history, insight, memories, runs
 
 EPILOG = """examples:
   synlearner demo                                        three small tasks, offline, in minutes
@@ -28,6 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = _Verbs(parser, "")
     _add_runs(verbs)
     _add_log(verbs.group("log", "look at the history, check it, move it"))
+    _add_blob(verbs.group("blob", "adapters, matrices and other large things that events name"))
     _add_memory(verbs.group("memory", "what was learnt: search it, read it, judge it"))
     _add_dataset(verbs.group("dataset", "delivered data sets"))
     return parser
@@ -146,6 +147,19 @@ def _add_log(log: _Verbs) -> None:
     copy = log.add("copy", history.copy, text, "my-home 'postgresql://me@host/db?schema=my_home'", home=False)
     copy.add_argument("source", metavar="FROM", help="a home")
     copy.add_argument("into", metavar="TO", help="a home that does not exist yet")
+
+    redact = log.add("redact", care.redact, "take the payloads of events out for good", '12 13 --reason "asked to"')
+    redact.add_argument("seq", type=int, nargs="+", metavar="SEQ")
+    redact.add_argument("--reason", required=True, metavar="TEXT", help="why: it is all that stays")
+
+
+def _add_blob(blob: _Verbs) -> None:
+    gc = blob.add(
+        "gc", care.gc, "list the blobs that no event names, here or in a fork; with --yes, delete them", "--yes"
+    )
+    gc.add_argument("--yes", action="store_true", help="delete them")
+    gc.add_argument("--grace", type=float, default=24.0, metavar="H", help="spare younger ones (default: %(default)s)")
+    gc.add_argument("--fork", action="append", default=[], metavar="DIR", help="ask a fork that has moved, too")
 
 
 def _add_memory(memory: _Verbs) -> None:
