@@ -17,6 +17,7 @@ from synlearner.events.types import (
     ExperienceRecalled,
     PolicyUpdated,
     PromptsPlanned,
+    SampleGenerated,
     SampleScored,
     SetScored,
     StudentScored,
@@ -132,7 +133,7 @@ class LineWatcher:
         speed = f"{self._tokens} tokens, {self._tokens / max(time.monotonic() - self._since, 1e-3):.0f}/s"
         lines = [round_line(events)] if type(action).__name__ == "Score" else list(map(headline, events))
         if type(action).__name__ == "Generate":
-            lines = [f"wrote {len(events)} samples, {speed}"]
+            lines = [f"wrote {sum(isinstance(event.fact, SampleGenerated) for event in events)} samples, {speed}"]
         for line in filter(None, lines):
             self._print(state, events, line)
 

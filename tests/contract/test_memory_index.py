@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from synlearner.memory.chroma import ChromaMirror
-from synlearner.memory.embedders import HashEmbedder
-from synlearner.memory.index import ExactIndex, Matrix, VectorIndex
+from synlearner.memory.embedders import HashEmbedder, Matrix
+from synlearner.memory.index import ExactIndex, VectorIndex
 
 DIMENSION = 32
 WORDS = ["films", "music", "tax", "law", "birds", "trains", "bread", "chess", "rain", "stars"]

@@ -13,7 +13,7 @@ from synlearner.agent import Agent
 from synlearner.agent.forking import fork_home
 from synlearner.agent.verifying import Verification, verify_run
 from synlearner.events.home import Home
-from synlearner.events.types import AnyFact, Draft, Event
+from synlearner.events.types import Draft, PolicyUpdated
 from synlearner.memory import HashEmbedder
 from synlearner.policies.engine import Engine
 from synlearner.policies.scripted import ScriptedEngine
@@ -128,11 +128,7 @@ def plant(home: Path, target: Path, edit: Edit) -> int:
     kind, fits, change, _ = edit
     seq = next(event.seq for event in events_of(home) if event.kind == kind and fits(event.fact))
 
-    def edited(event: Event) -> AnyFact:
-        fact: AnyFact = change(event.fact) if event.seq == seq else event.fact
-        return fact
-
-    rewrite(home, target, edited)
+    rewrite(home, target, lambda event: change(event.fact) if event.seq == seq else event.fact)
     return seq
 
 
@@ -155,6 +151,7 @@ def test_an_event_that_no_action_leads_to_is_named(home: Path, tmp_path: Path, w
     stray = next(event for event in events if event.kind == "policy_updated")
     fork_home(home, at, tmp_path / "fork", [])
     with Home.open(tmp_path / "fork", write=True) as found:
+        assert isinstance(stray.fact, PolicyUpdated)
         fact = replace(stray.fact, skipped="", samples=[])
         draft = Draft(fact=fact, id="stray", run_id=stray.run_id if of_the_run else "", task=stray.task)
         found.log.append([draft], expected_seq=at + 1)

@@ -9,9 +9,10 @@ import pytest
 
 from synlearner.errors import SynLearnerError
 from synlearner.events import AnyFact, Draft, ExperienceRetired, Home, Report, SetScored, verify
+from synlearner.events.types import Redacted
 
 EVENTS = 12
-Seen = list[tuple[int, str, AnyFact, str]]
+Seen = list[tuple[int, str, AnyFact | Redacted, str]]
 
 
 def write(home: Home) -> None:

@@ -23,7 +23,8 @@ from synlearner.events.types import (
     FeedbackGiven,
 )
 from synlearner.memory import ExactIndex, HashEmbedder, Memory, MemoryState, RecallSettings, credit, fold, recall
-from synlearner.memory.index import Matrix, exact_cosines
+from synlearner.memory.embedders import Matrix
+from synlearner.memory.index import exact_cosines
 from synlearner.memory.recall import Option
 from synlearner.memory.snapshot import dump, load
 

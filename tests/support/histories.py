@@ -9,7 +9,7 @@ from typing import Any
 
 from synlearner.events import EMPTY, Draft, Event, Head, Home, RunFinished, SetScored, SqliteLog
 from synlearner.events.forked import ForkedLog
-from synlearner.events.lineage import Opener, Shared
+from synlearner.events.lineage import Shared
 
 
 def small_home(path: Path) -> Path:
@@ -58,9 +58,10 @@ class Reforked:
             events = self.log.append(drafts, expected_seq=expected_seq)
             base, end = self.log.base, self.log.head()
             if end.seq > base.seq:
-                opener: Opener = lambda home, start: SqliteLog(
-                    home / "log.sqlite", anchor=None, write=False, base=start
-                )  # noqa: E731
+
+                def opener(home: Path, start: Head) -> SqliteLog:
+                    return SqliteLog(home / "log.sqlite", anchor=None, write=False, base=start)
+
                 self._parts = [*self._parts, Shared(self._home, self._home, base, end, opener)]
                 self._begin(end)
             return events

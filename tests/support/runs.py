@@ -70,7 +70,7 @@ def run_in_pieces(home: Path, go_on: Callable[[], RunReport]) -> tuple[RunReport
             times += 1
 
 
-def rewrite(source: Path, target: Path, edit: Callable[[Event], AnyFact]) -> None:
+def rewrite(source: Path, target: Path, edit: Callable[[Event], Any]) -> None:
     """Append the events of *source* to a new home with the facts that *edit* returns: the chain is whole again."""
     with Home.open(source) as old, Home.open(target, create=True) as new:
         drafts = []

@@ -36,7 +36,19 @@ def started(rank: int = 8, base_model: str = "base") -> RunStarted:
 
 
 ARRIVED = TaskArrived(index=0, card=CARD.record(), files={"test": DataFile(sha256="f" * 64, rows=3)})
-RECALLED = ExperienceRecalled(round=1, query="q", query_vector="", scope="", filters={}, k=4, settings={}, control=0.0, candidates=[], chosen=[], seed=1)
+RECALLED = ExperienceRecalled(
+    round=1,
+    query="q",
+    query_vector="",
+    scope="",
+    filters={},
+    k=4,
+    settings={},
+    control=0.0,
+    candidates=[],
+    chosen=[],
+    seed=1,
+)
 PLANNED = PromptsPlanned(round=1, purpose="learn", prompts=[planned("pets", samples=2), planned("weather", samples=2)])
 
 

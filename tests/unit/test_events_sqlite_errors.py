@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from synlearner.errors import ConfigError, CorruptLog, LogError
-from synlearner.events import EMPTY, Anchor, Draft, Head, RunFinished, SqliteLog, database, sqlite
+from synlearner.events import EMPTY, Anchor, Draft, Head, RunFinished, SqliteLog, database
 
 
 def draft(number: int, size: int = 0) -> Draft:

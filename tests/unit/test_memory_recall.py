@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from synlearner.events.types import Candidate
-from synlearner.memory.index import Matrix
+from synlearner.memory.embedders import Matrix
 from synlearner.memory.recall import Option, RecallSettings, normal, recall, relevance, score
 
 SURE = 1e-12

@@ -10,7 +10,7 @@ import pytest
 
 from synlearner.errors import ConfigError
 from synlearner.memory import HashEmbedder, Memory
-from synlearner.memory.index import Matrix
+from synlearner.memory.embedders import Matrix
 
 SLANG = "Ask for short reviews with slang."
 LENGTH = "Vary the length of the sentences."

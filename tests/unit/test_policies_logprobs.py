@@ -41,7 +41,7 @@ def masks(target: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     allowed = torch.rand(len(target), 64, generator=generator) < 0.5
     allowed[:, 50:] = False
-    allowed.scatter_(1, target[:, None], True)  # noqa: FBT003 - torch's
+    allowed.scatter_(1, target[:, None], True)
     bits = (allowed.view(-1, 2, 32).long() << torch.arange(32)).sum(-1)
     return bits.where(bits < 2**31, bits - 2**32).int()
 

@@ -146,7 +146,7 @@ def ours(
     lengths = [len(new) for new, *_ in rows]
     owner_T = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(lengths))
     new_T, old_T, reference_T = (
-        torch.tensor([v for row in rows for v in row[place]], dtype=torch.float64) for place in range(3)
+        torch.tensor([v for row in rows for v in row[:3][place]], dtype=torch.float64) for place in range(3)
     )
     new_T.requires_grad_()
     advantage_T = torch.tensor([row[3] for row in rows], dtype=torch.float64)[owner_T]

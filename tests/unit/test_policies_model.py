@@ -19,8 +19,7 @@ from synlearner.policies.transformers_engine import TransformersEngine
 
 IDS = [5, 9, 12, 40, 7]
 STEP = StepSettings(
-    algorithm="eft", learning_rate=0.05, clip_low=0.2, clip_high=0.28, kl=0.0, max_grad_norm=1.0, epochs=2,
-    groups_per_step=0, seed=0,
+    algorithm="eft", learning_rate=0.05, max_grad_norm=1.0, epochs=2, groups_per_step=0, seed=0,
 )  # fmt: skip
 GROUP = TrainedGroup(
     "Write.", "1.", ask().decoding, [Trained([20, 21, 22], [-1.0] * 3, 1.0), Trained([30], [-1.0], 1.0)]
