@@ -114,6 +114,7 @@ class Library:
 
     def vector(self, digest: str) -> Matrix:
         """Return the vector of a blob, shape `(dimension,)`."""
+        self._renew()
         if self._index is not None and digest in self._index:
             return self._index.vector(digest)
         vector = unpack(self._blobs.get(digest), digest)

@@ -224,7 +224,7 @@ def test_the_memory_works_on_a_url(home_url: str, run: Run, tmp_path: Path) -> N
 
 
 def test_what_needs_a_folder_says_so(filled: str) -> None:
-    with pytest.raises(ConfigError, match=r"redacting works on a home in a folder.*log copy"):
+    with pytest.raises(ConfigError, match=r"bring the home into a folder \(`log copy`\)"):
         redact(filled, [2], "test")
     with Home.open(filled) as home:
         assert home.log.head().seq == 4
