@@ -37,13 +37,13 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """The URL of a PostgreSQL database, without a schema: `SYNLEARNER_TEST_POSTGRES`, or a server of our own."""
     given = os.environ.get("SYNLEARNER_TEST_POSTGRES")
     if given:
         yield given
     elif binaries():
-        with private_server(tmp_path_factory.mktemp("server")) as url:
+        with private_server() as url:
             yield url
     else:
         pytest.skip("no PostgreSQL here (initdb, pg_ctl): install it or set SYNLEARNER_TEST_POSTGRES to a URL")

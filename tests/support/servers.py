@@ -18,21 +18,17 @@ def binaries() -> Path | None:
 
 
 @contextmanager
-def private_server(folder: Path) -> Iterator[str]:
-    """Run a server with its data below *folder* and yield a URL without a schema."""
+def private_server() -> Iterator[str]:
+    """Run a server of our own and yield a URL without a schema."""
     found = binaries()
     assert found is not None
-    # PostgreSQL refuses to run as root. A socket's path has little room, so it is not below the data.
+    # PostgreSQL refuses to run as root, a socket's path has little room, and other pytest sessions close pytest's folder
+    # to everybody but its owner: a folder of the server's own.
     user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-    sockets = Path(tempfile.mkdtemp(prefix="syn-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="syn-pg-"))
     data = folder / "data"
-    for place in (folder, sockets):
-        if os.geteuid() == 0:
-            shutil.chown(place, user)
     if os.geteuid() == 0:
-        for parent in folder.parents:  # pytest's folders are its owner's alone
-            if parent.stat().st_uid == 0 and parent != Path("/") and not parent.stat().st_mode & 0o001:
-                parent.chmod(parent.stat().st_mode | 0o011)
+        shutil.chown(folder, user)
 
     def call(program: str, *arguments: str) -> None:
         command = [str(found / program), *arguments]
@@ -47,13 +43,13 @@ def private_server(folder: Path) -> Iterator[str]:
         "initdb", "--pgdata", str(data), "--username=tester", "--auth-local=scram-sha-256", "--auth-host=scram-sha-256",
         "--pwfile", str(folder / "password"), "--no-sync", "--encoding=UTF8", "--locale=C",
     )  # fmt: skip
-    options = f"-c listen_addresses= -c unix_socket_directories={sockets} -c max_connections=60"
+    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c max_connections=60"
     try:
         call("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "server.txt"), "-o", options, "start")
-        yield f"postgresql://tester:a%20secret%20of%20the%20tests@/postgres?host={sockets}"
+        yield f"postgresql://tester:a%20secret%20of%20the%20tests@/postgres?host={folder}"
     finally:
         call("pg_ctl", "-D", str(data), "-w", "-m", "immediate", "stop")
-        shutil.rmtree(sockets, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _text(file: Path) -> str:
