@@ -50,7 +50,7 @@ def test_values_and_slopes_are_those_of_the_formula(name: str) -> None:
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
     slope = drawn(*out.shape)
     out.backward(slope)
-    expected.backward(slope)
+    expected.backward(slope)  # type: ignore[no-untyped-call]
     for mine, theirs in zip(ours[:learnt], plain[:learnt], strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad, rtol=0, atol=1e-12)
 
@@ -66,7 +66,7 @@ def test_a_whole_model_has_the_same_gradient_and_is_itself_again_afterwards(
         model.network.zero_grad(set_to_none=True)
         with model.checkpointing(on=checkpointing):
             loss = model.network(input_ids=ids).logits.log_softmax(-1)[..., 3].square().mean()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         return loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters().values() if p.grad is not None])
 
     plain_loss, plain_D = gradient()
