@@ -39,8 +39,9 @@ class PolicySettings(_Part):
     alpha: Annotated[int, Field(ge=1)] = 16
     threads: Annotated[int, Field(ge=1, le=1024)] = 2
     """CPU threads. Fixed, because results are bit-identical only for the same number."""
-    micro_batch: Annotated[int, Field(ge=1)] = 320
-    """Most tokens that a learning step reads at once, prompt included: about 1.5 MB of memory each at 135M weights."""
+    micro_batch: Annotated[int, Field(ge=1)] = 448
+    """Most tokens that a learning step reads at once, prompt included: about 1.5 MB of memory each at 135M weights. A prompt is
+    read again for each part that its group is cut into."""
     checkpointing: bool = False
     """Compute activations again instead of keeping them: a third more time, a fraction of the memory, equal bits."""
     engine: Literal["transformers", "vllm", "openai"] = "transformers"

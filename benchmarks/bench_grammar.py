@@ -1,14 +1,17 @@
 """Constrained samples: whether they are valid, trainer and sampler agree, and what a grammar does to quality.
 
 `--count` samples under the grammars of the demo's cards, checked with jsonschema and by the trainer's replay of the
-masks (`--model` may be any folder; `tests/support/worlds.py` makes a tiny one). With `--quality` the same prompts are
+masks; with `--tiny` by a model with random weights, which shows the rule and not the quality. With `--quality` the same prompts are
 planned with and without a grammar, written, gated and scored as a round of the agent would be.
 """
 
 import argparse
 import json
+import sys
+import tempfile
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -116,10 +119,19 @@ def quality(model: PolicyModel, card: Card, settings: Settings, args: argparse.N
     }
 
 
+def tiny(folder: Path) -> str:
+    """Return the folder of a new model with random weights."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+    from worlds import tiny_model  # noqa: PLC0415 - lies in tests/support
+
+    return str(tiny_model(folder))
+
+
 def main() -> None:
     """Print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="SmolLM2-135M-Instruct")
+    parser.add_argument("--tiny", action="store_true", help="random weights instead of --model")
     parser.add_argument("--count", type=int, default=256)
     parser.add_argument("--tokens", type=int, default=0, help="most tokens of a sample; 0 for as many as may be needed")
     parser.add_argument("--replayed", type=int, default=40)
@@ -128,7 +140,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     limit_threads(args.threads)
-    model = PolicyModel.load(ModelSettings(args.model, "cpu", "float32", 8, 16, 0))
+    with tempfile.TemporaryDirectory() as folder:
+        source = tiny(Path(folder)) if args.tiny else args.model
+        model = PolicyModel.load(ModelSettings(source, "cpu", "float32", 8, 16, 0))
     cards = [task.card for task in load_stream(stream_path()).tasks]
     found: dict[str, Any] = {"benchmark": "grammar", **vars(args)}
     if args.count:

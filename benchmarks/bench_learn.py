@@ -5,7 +5,8 @@ trainer does for one prompt: write a group, score it against the reference, go b
 the samples' own lengths, which costs nothing. Both sides write exactly `--tokens` tokens a sample: ends are forbidden.
 
 With `--gradients` both sides take the same recorded group, and loss and gradients are compared instead. With `--updates`
-our side alone moves a tiny model so many times, and the memory and the digest of the base are looked at.
+our side alone samples, learns and loads so many times, and the memory and the digest of the base are looked at; with
+`--tiny` a model with random weights does, so that a thousand take minutes.
 """
 
 import argparse
@@ -54,9 +55,10 @@ def main() -> None:
     parser.add_argument("--kl", type=float, default=0.0)
     parser.add_argument("--shots", action="store_true", help="a prompt with three examples, as our loop writes them")
     parser.add_argument("--checkpointing", action="store_true")
-    parser.add_argument("--micro-batch", type=int, default=320)
+    parser.add_argument("--micro-batch", type=int, default=448)
     parser.add_argument("--gradients", action="store_true")
     parser.add_argument("--updates", type=int, default=0)
+    parser.add_argument("--tiny", action="store_true", help="random weights, with --updates")
     parser.add_argument("--side", choices=("ours", "trl"), help="used by the benchmark itself")
     args = parser.parse_args()
     if args.side:
@@ -227,14 +229,20 @@ def gradients(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def updates(args: argparse.Namespace) -> dict[str, Any]:
-    """Move a tiny model many times; return what the base and the memory came to."""
+def tiny(folder: Path) -> str:
+    """Return the folder of a new model with random weights."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
     from worlds import tiny_model  # noqa: PLC0415 - lies in tests/support
 
+    return str(tiny_model(folder))
+
+
+def updates(args: argparse.Namespace) -> dict[str, Any]:
+    """Move the adapter many times; return what the base and the memory came to."""
     limit_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
-        model = PolicyModel.load(ModelSettings(str(tiny_model(Path(folder))), "cpu", "float32", 4, 8, 0))
+        source = tiny(Path(folder)) if args.tiny else args.model
+        model = PolicyModel.load(ModelSettings(source, "cpu", "float32", args.rank, 2 * args.rank, 0))
     engine, decoding = TransformersEngine(model), Decoding(temperature=1.0, min_p=0.0, max_new_tokens=8)
     adapter: bytes | None = None
     optimizer: bytes | None = None
@@ -256,6 +264,7 @@ def updates(args: argparse.Namespace) -> dict[str, Any]:
         memory.append(now_gib())
     return {
         "benchmark": "learn --updates",
+        "model": "tiny" if args.tiny else args.model,
         "updates": args.updates,
         "base_unchanged": model.measure_base() == model.base_digest,
         "memory_gib": {"after a tenth": memory[args.updates // 10], "at the end": memory[-1]},

@@ -1,13 +1,14 @@
 """The canary: an engine writes a few probe tokens, the trainer scores them with weights that it has loaded by itself.
 
 That "the engine never served the trained adapter" is the field's commonest silent failure (reference, section 0.5). Two
-things make this probe see it. The engine first serves the adapter with a known perturbation in every layer, then the
-adapter: so an engine that ignores, halves, doubles, rescales or delays an adapter is off by far more than rounding,
-even while the adapter itself is still almost nothing. And both times it reads the same prompts, so that a prefix cache
-that outlived its weights shows.
+things make this probe see it. The engine serves the adapter with a known perturbation in every layer, and then
+the adapter: so an engine that ignores, halves, doubles, rescales or delays an adapter is off by far more than rounding, even
+while the adapter itself is still almost nothing. And both times it reads the same prompt, so that a prefix cache that
+outlived its weights shows. The trainer scores what was written first under both, which tells how much the perturbation
+shows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import safetensors.torch
@@ -22,9 +23,8 @@ from synlearner.policies.model import PolicyModel
 from synlearner.policies.packing import pack
 from synlearner.policies.served import check_base, check_served, tensors_digest
 
-PROBES = tuple(
-    Request(text, prefix, "", Decoding(temperature=0.7, min_p=0.0, max_new_tokens=8), (1, 2))
-    for text, prefix in (("Write one short sentence about the weather.", ""), ("List three animals.", "1. cat\n2."))
+PROBE = Request(
+    "List three animals.", "1. cat\n2.", "", Decoding(temperature=0.7, min_p=0.0, max_new_tokens=4), tuple(range(8))
 )
 """Not at temperature 1: an engine that forgets to divide by it shows."""
 
@@ -56,15 +56,21 @@ def check_engine(model: PolicyModel, engine: Engine, adapter: bytes | None) -> P
             by how much.
     """
     tolerance = TOLERANCE.get(model.network.dtype, 0.15)
-    perturbed, moved = perturb(model, adapter, 5 * tolerance)
+    for perturbed in perturbations(model, adapter):
+        noise = _written(engine, perturbed)
+        noise_scores = _scores(model, perturbed, noise)
+        own = _written(engine, adapter)
+        both_scores = _scores(model, adapter, noise + own)
+        moved = _distance(noise_scores, both_scores[: len(noise_scores)])
+        if moved >= 5 * tolerance:
+            break
+    if moved <= SHOWS:
+        raise EngineError(f"noise of {SCALES[-1]} on the adapter changes nothing: its layers have no part in the model")
     tolerance = min(tolerance, moved / 4)  # where noise shows little, so does rounding
-    gaps = {}
-    for what, weights in (("a perturbed adapter", perturbed), ("the policy to be served", adapter)):
-        groups = _written(engine, weights)
-        written = [value for group in groups for sample in group for value in sample.logprobs]
-        scored = _scores(model, weights, [[sample.token_ids for sample in group] for group in groups])
-        check_served(model, weights)
-        gaps[what] = _distance(scored, written)
+    gaps = {
+        "a perturbed adapter": _distance(noise_scores, _logprobs(noise)),
+        "the policy to be served": _distance(both_scores[len(noise_scores) :], _logprobs(own)),
+    }
     check_base(model)
     for what, gap in gaps.items():
         if not gap <= tolerance:
@@ -77,52 +83,43 @@ def check_engine(model: PolicyModel, engine: Engine, adapter: bytes | None) -> P
     return Probed(max(gaps.values()), moved)
 
 
-def perturb(model: PolicyModel, adapter: bytes | None, least: float) -> tuple[bytes, float]:
-    """Return *adapter* with noise in every layer, always the same for the same adapter, and by how much that shows.
-
-    Raises:
-        EngineError: If no noise shows at all: then a probe could not tell right from wrong.
-    """
-    tokens = [[model.prompt_tokens(request.text, request.prefix)[:24]] for request in PROBES]
-    before = _scores(model, adapter, tokens)
+def perturbations(model: PolicyModel, adapter: bytes | None) -> Iterator[bytes]:
+    """Yield *adapter* with more and more noise in every layer, always the same for the same adapter."""
+    model.load_adapter(adapter)
     tensors = {name: p.detach().cpu().clone() for name, p in model.parameters().items()}
     generator = torch.Generator().manual_seed(int(tensors_digest(tensors)[:15], 16))
     noise = {name: torch.randn(tensor.shape, generator=generator) for name, tensor in tensors.items()}
     for scale in SCALES:
-        perturbed = safetensors.torch.save(
+        yield safetensors.torch.save(
             {name: tensor + (scale * noise[name]).to(tensor.dtype) for name, tensor in tensors.items()}
         )
-        moved = _distance(_scores(model, perturbed, tokens), before)
-        if moved >= least:
-            break
-    if moved > SHOWS:
-        return perturbed, moved
-    raise EngineError(f"noise of {SCALES[-1]} on the adapter changes nothing: its layers have no part in the model")
 
 
-def _written(engine: Engine, adapter: bytes | None) -> list[list[Sample]]:
+def _written(engine: Engine, adapter: bytes | None) -> list[Sample]:
     engine.load(adapter)
-    groups = engine.generate(PROBES)
-    for group in groups:
-        for sample in group:
-            if sample.finish == "error" or not sample.logprobs:
-                raise EngineError(
-                    f"the {engine.name} engine wrote no log-probabilities for a probe ({sample.text[:80]!r}): weights "
-                    "that are learnt here need an engine that reports them"
-                )
-    return groups
+    (group,) = engine.generate([PROBE])
+    for sample in group:
+        if sample.finish == "error" or not sample.logprobs:
+            raise EngineError(
+                f"the {engine.name} engine wrote no log-probabilities for a probe ({sample.text[:80]!r}): weights "
+                "that are learnt here need an engine that reports them"
+            )
+    return group
 
 
 @torch.no_grad()
-def _scores(model: PolicyModel, adapter: bytes | None, groups: Sequence[Sequence[list[int]]]) -> list[float]:
-    """Return the trainer's log-probability of every token behind its probe, with weights that it loads by itself."""
+def _scores(model: PolicyModel, adapter: bytes | None, samples: Sequence[Sample]) -> list[float]:
+    """Return the trainer's log-probability of every token behind the probe, with weights that it loads by itself."""
     model.load_adapter(adapter)
-    found: list[float] = []
-    for request, completions in zip(PROBES, groups, strict=True):
-        prompt = model.prompt_tokens(request.text, request.prefix)
-        packed = pack(prompt, completions, model.device)
-        found += token_logprobs(model, packed, Support(request.decoding.temperature, 0.0))[0].tolist()
-    return found
+    prompt = model.prompt_tokens(PROBE.text, PROBE.prefix)
+    packed = pack(prompt, [sample.token_ids for sample in samples], model.device)
+    scores: list[float] = token_logprobs(model, packed, Support(PROBE.decoding.temperature, 0.0))[0].tolist()
+    check_served(model, adapter)
+    return scores
+
+
+def _logprobs(samples: Sequence[Sample]) -> list[float]:
+    return [value for sample in samples for value in sample.logprobs]
 
 
 def _distance(left: Sequence[float], right: Sequence[float]) -> float:

@@ -15,6 +15,7 @@ from torch import Tensor
 from synlearner.errors import EngineError
 from synlearner.policies.determinism import deterministic
 from synlearner.policies.heap import trim
+from synlearner.policies.lean import lean
 from synlearner.policies.logprobs import Support, drawn_logprobs, head_logprobs
 from synlearner.policies.losses import (
     Objective,
@@ -68,7 +69,7 @@ class StepSettings:
     """Prompts per optimiser step; 0 takes all of them."""
     seed: int = 0
     """Of the order in which groups are visited."""
-    micro_batch: int = 320
+    micro_batch: int = 448
     """Most tokens read at once, prompt included: their activations set the peak of memory."""
     checkpointing: bool = False
     """Keep a layer's input alone and compute the rest again: a third more time, a fraction of the memory, equal bits."""
@@ -104,6 +105,7 @@ def learn(
             weight of the caller's has changed then.
     """
     check_groups(groups, settings.algorithm)
+    model.rest()
     trim()  # what sampling has left, so that the peaks of both do not add up
     parts = [micro_batches(model, group, settings.micro_batch) for group in groups]
     if settings.algorithm == "grpo" and settings.objective.kl:
@@ -170,9 +172,10 @@ def accumulate(
         parts=len(batch),
     )
     found = []
-    for done, part in enumerate(batch, start=1):
-        found.append(_accumulate(model, part, settings, whole))
-        progress(done)
+    with lean(model.network):
+        for done, part in enumerate(batch, start=1):
+            found.append(_accumulate(model, part, settings, whole))
+            progress(done)
     return Measured(sum(f.loss for f in found), sum(f.kl for f in found), max(f.gap for f in found))
 
 
@@ -200,9 +203,10 @@ def token_logprobs(model: PolicyModel, packed: Pack, support: Support, *, slopes
 def add_reference(model: PolicyModel, groups: list[list[MicroBatch]], reference: bytes | None) -> None:
     """Score every target under the *reference* adapter (None: the untrained policy), which stays loaded."""
     model.load_adapter(reference)
-    for part in (part for parts in groups for part in parts):
-        support = Support(part.group.decoding.temperature, 0.0, part.allowed)
-        part.reference_T = token_logprobs(model, part.packed, support)[1]
+    with lean(model.network):
+        for part in (part for parts in groups for part in parts):
+            support = Support(part.group.decoding.temperature, 0.0, part.allowed)
+            part.reference_T = token_logprobs(model, part.packed, support)[1]
 
 
 def _accumulate(model: PolicyModel, part: MicroBatch, settings: StepSettings, whole: Whole) -> Measured:

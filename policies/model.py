@@ -16,12 +16,14 @@ import safetensors.torch
 import torch
 import transformers
 from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from synlearner.errors import EngineError, ModelError
 from synlearner.policies.fetch import find
+from synlearner.policies.llama import Llama, is_llama
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class PolicyModel:
             torch.manual_seed(settings.seed)
             self.network: Any = get_peft_model(base, config)
         self.network.eval()
+        self._pieces: dict[int, str] = {}
+        self._written_by: tuple[object, Llama] | None = None
         self._fresh = {name: p.detach().clone() for name, p in self.parameters().items()}
         self.load_adapter(None)
         self.end_tokens = _end_tokens(base, tokenizer)
@@ -130,13 +134,34 @@ class PolicyModel:
             )
         with torch.no_grad():
             for name, parameter in parameters.items():
-                parameter.copy_(tensors[name])
+                if not torch.equal(parameter, tensors[name]):  # else what was laid out for writing is still good
+                    parameter.copy_(tensors[name])
         self.switch(on=adapter is not None)
 
     def switch(self, *, on: bool) -> None:
         """Turn the adapter on or off. Off is the base model, bit for bit, and faster."""
         layers = self.network.base_model
         (layers.enable_adapter_layers if on else layers.disable_adapter_layers)()
+
+    def written_by(self) -> Llama | None:
+        """Return the weights as they are now, laid out for writing; None where that does not help.
+
+        They are kept until weights, LoRA's switches or its scales change, whoever changes them: torch counts writes to
+        a tensor, and the count is looked at. `rest` lets go of them.
+        """
+        stamp = [(p.data_ptr(), p._version) for p in self.network.parameters()]  # noqa: SLF001 - torch's own count
+        stamp += [(m.merged, m.disable_adapters, *m.scaling.values()) for m in self._lora()]
+        if self._written_by is None or self._written_by[0] != stamp:
+            self._written_by = None  # before the next one, so that there are never two
+            self._written_by = (stamp, Llama(self.network)) if is_llama(self.network) else None
+        return self._written_by[1] if self._written_by else None
+
+    def rest(self) -> None:
+        """Let go of what `written_by` keeps, as large as the model in float32: learning needs the memory."""
+        self._written_by = None
+
+    def _lora(self) -> Iterator[LoraLayer]:
+        return (module for module in self.network.modules() if isinstance(module, LoraLayer))
 
     @contextmanager
     def checkpointing(self, *, on: bool) -> Iterator[None]:
@@ -186,6 +211,12 @@ class PolicyModel:
         """Return the text of *token_ids*."""
         text: str = self.tokenizer.decode(token_ids, skip_special_tokens=True)
         return text
+
+    def piece(self, token: int) -> str:
+        """Return the text of one token, which is decoded once."""
+        if token not in self._pieces:
+            self._pieces[token] = self.decode([token])
+        return self._pieces[token]
 
     def check_fits(self, tokens: int) -> None:
         """Refuse a prompt that cannot be answered within the model's context.

@@ -4,11 +4,11 @@ A decoding step multiplies every weight matrix by a handful of rows. The ordinar
 processor's order again at every step; here that is done once, by oneDNN, and the adapter's part is added on the way:
 `W + scaling * B @ A`, so that LoRA costs nothing per token. Figures: `benchmarks/bench_generate.py`, docs/LOG.md.
 
-The model's own tensors are only read. What is packed lives as long as the `with` block: it cannot be stale, the base
-stays as it was bit for bit, and learning has the memory to itself. Logits differ from the unpacked ones by rounding.
+The model's own tensors are only read: the base stays as it was, bit for bit. Logits differ from the unpacked ones by
+rounding. `PolicyModel.written_by` says how long a packed copy lives, and why it cannot be stale.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,27 @@ from torch import Tensor
 ROWS = 64
 """Rows that the layout is made for: it is as good for fewer."""
 
-Product = Callable[[Tensor], Tensor]
+
+class Packed:
+    """Linear layers side by side, as one product: `x @ W.T + b`, LoRA added where it is on."""
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        with torch.inference_mode():
+            parts = [_weight(layer) for layer in layers]
+            weight = (parts[0] if len(parts) == 1 else torch.cat(parts)).detach()
+            biases = [_base(layer).bias for layer in layers]
+            self._bias = None if biases[0] is None else torch.cat(biases).detach()
+            self._weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)  # noqa: SLF001 - its name
+
+    def __call__(self, rows: Tensor, *_: Any, then: str = "none", **__: Any) -> Tensor:
+        """Return the product, with the function *then* over it: `none` or `swish`."""
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._bias, then, [], "")  # noqa: SLF001
+        return out
+
+    def joined(self, rows: Tensor, other: Tensor, how: str) -> Tensor:
+        """Return the product, `add`ed to or `mul`tiplied with *other*, in one go."""
+        out: Tensor = torch.ops.mkldnn._linear_pointwise.binary(rows, other, self._weight, self._bias, how)  # noqa: SLF001
+        return out
 
 
 def packs(network: Any) -> bool:
@@ -32,6 +52,13 @@ def packs(network: Any) -> bool:
     )
 
 
+def can_pack(layer: Any) -> bool:
+    """Tell whether *layer* is a plain linear one, with or without LoRA."""
+    if isinstance(layer, LoraLinear):
+        return type(_base(layer)) is torch.nn.Linear and not layer.merged and not any(layer.use_dora.values())
+    return type(layer) is torch.nn.Linear
+
+
 @contextmanager
 def packed(network: Any) -> Iterator[None]:
     """Let the linear layers of *network* multiply by packed weights for a while."""
@@ -39,7 +66,7 @@ def packed(network: Any) -> Iterator[None]:
     try:
         if packs(network):
             for layer in _layers(network):
-                layer.forward = _product(layer)
+                layer.forward = Packed([layer])
                 changed.append(layer)
         yield
     finally:
@@ -50,30 +77,19 @@ def packed(network: Any) -> Iterator[None]:
 def _layers(module: torch.nn.Module) -> Iterator[Any]:
     """Yield the outermost layers that can be packed: LoRA layers as a whole, and plain linear ones."""
     for child in module.children():
-        if type(child) is torch.nn.Linear or (isinstance(child, LoraLinear) and _is_plain(child)):
+        if can_pack(child):
             yield child
         else:
             yield from _layers(child)
 
 
-def _is_plain(layer: LoraLinear) -> bool:
-    base = layer.get_base_layer()
-    return type(base) is torch.nn.Linear and not layer.merged and not any(layer.use_dora.values())
+def _base(layer: Any) -> Any:
+    return layer.get_base_layer() if isinstance(layer, LoraLinear) else layer
 
 
-@torch.inference_mode()
-def _product(layer: Any) -> Product:
-    base: Any = layer.get_base_layer() if isinstance(layer, LoraLinear) else layer
-    weight: Tensor = base.weight
-    if base is not layer and not layer.disable_adapters:
+def _weight(layer: Any) -> Tensor:
+    weight: Tensor = _base(layer).weight
+    if isinstance(layer, LoraLinear) and not layer.disable_adapters:
         for name in layer.active_adapters:
             weight = weight + layer.get_delta_weight(name)
-    bias = base.bias
-    mine = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), ROWS)  # noqa: SLF001 - torch's own name for it
-    times = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001
-
-    def product(rows: Tensor, *_: Any, **__: Any) -> Tensor:
-        out: Tensor = times(rows, mine, bias, "none", [], "")
-        return out
-
-    return product
+    return weight

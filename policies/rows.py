@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from synlearner.policies.engine import Request, Sample
-from synlearner.policies.grammar import Matcher
+from synlearner.policies.grammar import Matcher, grammars_of
 from synlearner.policies.model import PolicyModel
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
@@ -22,6 +22,11 @@ class Row:
     logprobs: list[float] = field(default_factory=list)
     text: str = ""
     finish: str = ""
+
+    def begin(self, model: PolicyModel) -> None:
+        """Set the grammar to its beginning, if there is one."""
+        grammar = self.request.decoding.grammar
+        self.matcher = grammars_of(model).matcher(grammar) if grammar else None
 
     def add(self, token: int, logprob: float, model: PolicyModel) -> None:
         """Take a drawn token, and notice the end."""
@@ -45,7 +50,7 @@ class Row:
 
     def _may_complete(self, stop: str, token: int, model: PolicyModel) -> bool:
         """Tell whether *token* could be the end of *stop*. Decoding everything at every token would be quadratic."""
-        piece = model.decode([token])
+        piece = model.piece(token)
         # A single token may decode without the blank it begins with.
         return not piece.strip() or stop[-1] in piece or stop[-1] == " " or BROKEN in piece
 

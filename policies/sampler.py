@@ -16,6 +16,9 @@ from torch import Tensor
 
 from synlearner.events.types import Decoding
 
+SLACK = 1e-2
+"""Logits: by so much more than min-p keeps is looked at closely, since rounding comes before the exact cut."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
@@ -86,25 +89,27 @@ def candidates(logits_B_V: Tensor, cuts: Cuts, allowed_B_V: Tensor | None = None
 
     Returns:
         Log-probabilities (nats, summing to one in each row) and token ids, both `(B, K)`, a row's tokens in ascending
-        order. Rows with fewer tokens end in `-inf`.
+        order. Places without a token, or with one that is cut off, are `-inf`.
     """
-    scaled_B_V = logits_B_V / cuts.temperature_B[:, None]
     if allowed_B_V is not None:
-        scaled_B_V = scaled_B_V.masked_fill(~allowed_B_V, -math.inf)
+        logits_B_V = logits_B_V.masked_fill(~allowed_B_V, -math.inf)
     elif not bool(cuts.is_cut().any()):
-        every_B_V = torch.arange(scaled_B_V.shape[1], device=scaled_B_V.device).expand(scaled_B_V.shape)
-        return torch.log_softmax(scaled_B_V, dim=-1), every_B_V
-    kept_B_V = (scaled_B_V >= floors(scaled_B_V, cuts)) & (scaled_B_V > -math.inf)
-    # From here on with the kept tokens alone: often a handful of 49,152.
-    row_N, token_N = kept_B_V.nonzero(as_tuple=True)
-    count_B = kept_B_V.sum(-1)
+        every_B_V = torch.arange(logits_B_V.shape[1], device=logits_B_V.device).expand(logits_B_V.shape)
+        return torch.log_softmax(logits_B_V / cuts.temperature_B[:, None], dim=-1), every_B_V
+    near_B = cuts.temperature_B * torch.log(cuts.min_p_B) - SLACK
+    near_B_1 = (logits_B_V.amax(-1, keepdim=True) + near_B[:, None]).clamp(min=torch.finfo(logits_B_V.dtype).min)
+    row_N, token_N = (logits_B_V >= near_B_1).nonzero(as_tuple=True)
+    # From here on with the tokens near the best alone: often a handful of 49,152.
+    count_B = torch.bincount(row_N, minlength=len(logits_B_V))
     place_N = torch.arange(len(row_N), device=row_N.device) - (count_B.cumsum(0) - count_B)[row_N]
     shape = (len(count_B), int(count_B.max()))
-    logits_B_K = scaled_B_V.new_full(shape, -math.inf)
+    scaled_B_K = logits_B_V.new_full(shape, -math.inf)
     token_B_K = torch.zeros(shape, dtype=torch.int64, device=row_N.device)
-    logits_B_K[row_N, place_N] = scaled_B_V[row_N, token_N]
+    scaled_B_K[row_N, place_N] = logits_B_V[row_N, token_N] / cuts.temperature_B[row_N]
     token_B_K[row_N, place_N] = token_N
-    return torch.log_softmax(logits_B_K, dim=-1), token_B_K
+    return torch.log_softmax(
+        scaled_B_K.masked_fill(scaled_B_K < floors(scaled_B_K, cuts), -math.inf), dim=-1
+    ), token_B_K
 
 
 def draw(logprobs_B_K: Tensor, uniform_B: Tensor) -> Tensor:

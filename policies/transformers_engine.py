@@ -1,10 +1,13 @@
 """The embedded engine: a decoding loop over a Hugging Face causal model, on CPU or GPU.
 
-A prompt is read once for its whole group; finished rows leave the batch; each row draws from its own seed.
+A prompt is read once for its whole group; finished rows leave the batch and waiting ones join it, so that it stays
+full; each row draws from its own seed.
 It knows nothing of tasks or rewards, and never trains: `synlearner.policies.learner` does, on the same weights.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -12,7 +15,6 @@ from torch import Tensor
 from synlearner.errors import EngineError
 from synlearner.policies.decoding import make_decoding
 from synlearner.policies.engine import Progress, Request, Sample, failed
-from synlearner.policies.grammar import grammars_of
 from synlearner.policies.logprobs import unpacked
 from synlearner.policies.model import PolicyModel
 from synlearner.policies.packed import packed
@@ -60,10 +62,14 @@ class TransformersEngine:
         groups = [[failed(problem)] * len(r.seeds) for problem, r in zip(problems, requests, strict=True)]
         count(0, sum(len(group) for group, problem in zip(groups, problems, strict=True) if problem))
         readable = [i for i, problem in enumerate(problems) if not problem]
-        with packed(self._model.network):
-            for batch in _batches(requests, readable, self._rows):
-                for i, group in zip(batch, self._batch([(requests[i], prompts[i]) for i in batch], count), strict=True):
-                    groups[i] = group
+        rows = [Row(requests[i], i, seed) for i in readable for seed in requests[i].seeds]
+        if rows:
+            with nullcontext() if self._model.written_by() else packed(self._model.network):
+                _write(self._model, prompts, rows, self._rows, count)
+        for i in readable:
+            groups[i] = []
+        for row in rows:
+            groups[row.group].append(row.sample())
         return groups
 
     def _problem(self, prompt: list[int], request: Request) -> str:
@@ -73,52 +79,38 @@ class TransformersEngine:
             return str(error)
         return ""
 
-    def _batch(self, asked: list[tuple[Request, list[int]]], count: Progress) -> list[list[Sample]]:
-        rows = [Row(request, place, seed) for place, (request, _) in enumerate(asked) for seed in request.seeds]
-        _write(self._model, [prompt for _, prompt in asked], rows, count)
-        return [[row.sample() for row in rows if row.group == place] for place in range(len(asked))]
 
-
-def _batches(requests: Sequence[Request], places: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Yield *places* of requests in their order, as many as have at most *most* samples together, or one."""
-    batch: list[int] = []
-    for place in places:
-        if batch and sum(len(requests[i].seeds) for i in [*batch, place]) > most:
-            yield batch
-            batch = []
-        batch.append(place)
-    if batch:
-        yield batch
-
-
-def _write(model: PolicyModel, prompts: list[list[int]], rows: list[Row], count: Progress) -> None:
-    """Write all *rows* to their end, one token for every open row at a time."""
+def _write(model: PolicyModel, prompts: list[list[int]], rows: list[Row], most: int, count: Progress) -> None:
+    """Write all *rows* to their end, one token for every open row at a time, at most *most* of them side by side."""
     settings = [row.request.decoding for row in rows]
     longest = max(setting.max_new_tokens for setting in settings)
     cuts = Cuts.of(settings, model.device)
-    uniform_B_T = torch.stack([uniforms(row.seed, longest) for row in rows]).to(model.device)
-    for row, setting in zip(rows, settings, strict=True):
-        row.matcher = grammars_of(model).matcher(setting.grammar) if setting.grammar else None
-    decoding = make_decoding(model, prompts, [row.group for row in rows], longest)
-    logits_B_V = decoding.begin()
-    with decoding.writing():
-        for step in range(longest):
-            logprobs_B_K, ids_B_K = candidates(_finite(logits_B_V), cuts, _allowed(rows, logits_B_V))
-            place_B_1 = draw(logprobs_B_K, uniform_B_T[:, step])[:, None]
-            token_B = ids_B_K.gather(1, place_B_1)[:, 0]
-            drawn_B = logprobs_B_K.gather(1, place_B_1)[:, 0]
-            for row, token, logprob in zip(rows, token_B.tolist(), drawn_B.tolist(), strict=True):
-                row.add(token, logprob, model)
-            kept = [i for i, row in enumerate(rows) if not row.finish]
-            count(len(rows), len(rows) - len(kept))
-            if not kept:
-                return
-            if len(kept) < len(rows):
-                decoding.keep(kept)
-                rows = [rows[i] for i in kept]
-                index_B = torch.tensor(kept, device=model.device)
-                token_B, cuts, uniform_B_T = token_B[index_B], cuts[index_B], uniform_B_T[index_B]
-            logits_B_V = decoding.step(token_B)
+    uniform_N_T = torch.stack([uniforms(row.seed, longest) for row in rows]).to(model.device)
+    decoding = make_decoding(model, prompts, longest, min(most, len(rows)))
+    waiting, places = deque(range(len(rows))), list[int]()
+    logits_B_V = torch.zeros(0, 0)
+    while places or waiting:
+        coming = [waiting.popleft() for _ in range(min(len(waiting), decoding.room()))]
+        if coming:
+            for row in (rows[place] for place in coming):
+                row.begin(model)
+            read_B_V = decoding.enter([rows[place].group for place in coming])
+            logits_B_V = torch.cat([logits_B_V, read_B_V]) if places else read_B_V
+            places += coming
+        index_B = torch.tensor(places, device=model.device)
+        age_B = torch.tensor([len(rows[place].token_ids) for place in places], device=model.device)
+        allowed_B_V = _allowed([rows[place] for place in places], logits_B_V)
+        logprobs_B_K, ids_B_K = candidates(_finite(logits_B_V), cuts[index_B], allowed_B_V)
+        place_B_1 = draw(logprobs_B_K, uniform_N_T[index_B, age_B])[:, None]
+        token_B = ids_B_K.gather(1, place_B_1)[:, 0]
+        drawn_B = logprobs_B_K.gather(1, place_B_1)[:, 0]
+        for place, token, logprob in zip(places, token_B.tolist(), drawn_B.tolist(), strict=True):
+            rows[place].add(token, logprob, model)
+        kept = decoding.keep([i for i, place in enumerate(places) if not rows[place].finish])
+        count(len(places), len(places) - len(kept))
+        places = [places[i] for i in kept]
+        if places:
+            logits_B_V = decoding.step(token_B[torch.tensor(kept, device=model.device)])
 
 
 def _finite(logits_B_V: Tensor) -> Tensor:

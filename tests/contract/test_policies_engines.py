@@ -27,7 +27,16 @@ def script(text: str, seed: int) -> str:
     return " ".join(WORDS[byte % len(WORDS)] for byte in digest[: 4 + digest[0] % 20])
 
 
-ENGINES = ("scripted", "transformers, prompts shared", "transformers, prompts padded", "openai", "vllm")
+WAYS = ("joining", "shared", "padded")
+ENGINES = ("scripted", *(f"transformers, {way}" for way in WAYS), "openai", "vllm")
+
+
+def go(way: str, patch: pytest.MonkeyPatch) -> None:
+    """Let the transformers engine decode in this way, whatever would be best."""
+    if way != "joining":
+        patch.setattr(PolicyModel, "written_by", lambda _: None)
+    if way == "padded":
+        patch.setattr(decoding, "fits", lambda _: False)
 
 
 @pytest.fixture(params=ENGINES)
@@ -39,17 +48,15 @@ def engine(request: pytest.FixtureRequest, model: PolicyModel, monkeypatch: pyte
         base = request.getfixturevalue("wide") if request.param == "vllm" else model
         found.load(adapter(base, scale=0.1))
         return found
-    if "padded" in request.param:
-        monkeypatch.setattr(decoding, "fits", lambda _: False)
+    go(request.param.rsplit(maxsplit=1)[-1], monkeypatch)
     model.load_adapter(adapter(model, scale=0.1))
     return TransformersEngine(model)
 
 
-@pytest.fixture(params=["shared", "padded"])
+@pytest.fixture(params=WAYS)
 def written(request: pytest.FixtureRequest, model: PolicyModel, monkeypatch: pytest.MonkeyPatch) -> TransformersEngine:
-    """An engine with weights, in both of its ways."""
-    if request.param == "padded":
-        monkeypatch.setattr(decoding, "fits", lambda _: False)
+    """An engine with weights, in each of its ways."""
+    go(request.param, monkeypatch)
     model.load_adapter(None)
     return TransformersEngine(model)
 
@@ -202,17 +209,25 @@ def test_the_learner_recomputes_the_log_probabilities_of_the_engine(
         assert kept_T.tolist() == pytest.approx(recorded, abs=1e-4)
 
 
-def test_shared_and_padded_prompts_write_the_same(model: PolicyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_ways_write_the_same(model: PolicyModel) -> None:
     model.load_adapter(adapter(model, scale=0.1))
     requests = [ask(text, tuple(range(6)), tokens=24) for text in ("one", LONG, "and a third one")]
-    shared = TransformersEngine(model).generate(requests)
     assert fits(model.network.get_base_model()), "else there is nothing to compare"
-    monkeypatch.setattr(decoding, "fits", lambda _: False)
-    assert texts(TransformersEngine(model).generate(requests)) == texts(shared)
+    assert model.written_by()
+    found = []
+    for way in WAYS:
+        with pytest.MonkeyPatch.context() as patch:
+            go(way, patch)
+            found.append(texts(TransformersEngine(model).generate(requests)))
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
-def test_the_width_of_a_batch_does_not_change_the_samples(model: PolicyModel, rows: int) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_the_width_of_a_batch_does_not_change_the_samples(
+    model: PolicyModel, rows: int, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go(way, monkeypatch)
     model.load_adapter(None)
     requests = [ask(text, (1, 2), tokens=16) for text in ("one", LONG, "three", "four")]
     assert texts(TransformersEngine(model, rows=rows).generate(requests)) == texts(

@@ -13,6 +13,8 @@ from peft.tuners.lora import LoraLayer
 from tiny import adapter, ask, base_weights, load, logits_of
 
 from synlearner.errors import EngineError, ModelError
+from synlearner.policies import decoding
+from synlearner.policies.advantages import group_advantages
 from synlearner.policies.learner import StepSettings, Trained, TrainedGroup, learn
 from synlearner.policies.model import ModelSettings, PolicyModel
 from synlearner.policies.transformers_engine import TransformersEngine
@@ -240,3 +242,36 @@ def test_a_prompt_that_does_not_fit_is_refused_with_the_numbers(model: PolicyMod
     model.check_fits(2048)
     with pytest.raises(EngineError, match="need 2049 tokens but the model reads 2048: shorten the card's description"):
         model.check_fits(2049)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_model_without_a_pad_token_writes_and_learns(
+    copy: Path, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Padding is masked by lengths, so that any token will do for it: an end token."""
+    change("tokenizer_config.json", pad_token=None)(copy)
+    change("config.json", pad_token_id=None)(copy)
+    model = load(copy)
+    assert model.tokenizer.pad_token_id is None
+    assert model.pad_token in model.end_tokens
+    if not shared:
+        monkeypatch.setattr(decoding, "fits", lambda _: False)
+        monkeypatch.setattr(PolicyModel, "written_by", lambda _: None)
+    groups = TransformersEngine(model).generate([ask("one"), ask("Write a remark about animals. " * 3)])
+    trained = [
+        TrainedGroup(text, "1.", ask().decoding, [Trained(s.token_ids, s.logprobs, a) for s, a in zip(g, (1, 0, -1), strict=True)])
+        for text, g in zip(("one", "Write a remark about animals. " * 3), groups, strict=True)
+    ]  # fmt: skip
+    learned = learn(model, trained, StepSettings("grpo", 1e-3), adapter=None, optimizer=None, reference=None)
+    assert learned.gap < 1e-4
+
+
+def test_a_group_of_one_sample_is_written_and_learnt_from(model: PolicyModel) -> None:
+    """It has nothing to be compared with, so that only fine-tuning does."""
+    model.load_adapter(None)
+    ((sample,),) = TransformersEngine(model).generate([ask(seeds=(1,))])
+    one = [TrainedGroup("Write a remark.", "1.", ask().decoding, [Trained(sample.token_ids, sample.logprobs, 1.0)])]
+    learned = learn(model, one, StepSettings("eft", 1e-3), adapter=None, optimizer=None, reference=None)
+    assert learned.loss > 0
+    with pytest.raises(ValueError, match="a group of 1 has nothing to be compared with: use groups of 2 or more"):
+        group_advantages([1.0])
