@@ -210,6 +210,22 @@ class MemorySettings(_Part):
     """Keep the ChromaDB mirror of the vectors."""
 
 
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class DeliverySettings(_Part):
+    """Which accepted samples are left out of the data set (`synlearner.agent.delivery`, `synlearner.agent.overlap`)."""
+
+    near_meaning: Share | None = 0.95
+    """Cosine of embeddings from which two samples of a label say the same; null keeps both."""
+    near_wording: Share | None = 0.8
+    """Jaccard index of character 5-grams from which they are worded the same; null keeps both."""
+    leak_words: Annotated[int, Field(ge=3, le=50)] = 8
+    """Words in a row that no sample may share with a row of the reporting data."""
+    leak_wording: Share = 0.8
+    """Jaccard index of character 5-grams from which a sample is such a row."""
+
+
 class StudentSettings(_Part):
     """Small models that tell whether the data are any good."""
 
@@ -229,6 +245,7 @@ class Settings(_Part):
     learning: LearningSettings = LearningSettings()
     reward: RewardSettings = RewardSettings()
     memory: MemorySettings = MemorySettings()
+    delivery: DeliverySettings = DeliverySettings()
     students: StudentSettings = StudentSettings()
     server: ServerSettings = ServerSettings()
 

@@ -501,7 +501,8 @@ class DatasetDelivered(Fact, frozen=True):
     rejected: dict[str, int]
     failed: int
     left_out: dict[str, int]
-    """Accepted samples that are not in it, by reason: `near_duplicate`, `test` (stands in the reporting data), `spare`."""
+    """Accepted samples that are not in it, by reason: `near_duplicate` (of meaning), `near_copy` (of wording), `test`
+    (shares its wording with the reporting data), `spare`."""
 
 
 AnyFact = (
