@@ -81,9 +81,7 @@ def _copies(card: Card, pool: Sequence[PoolSample], rule: DeliverySettings) -> d
     return found
 
 
-def _repeats(
-    place: int, kept: list[int], vectors_N_D: Matrix, copies: AbstractSet[int], rule: DeliverySettings
-) -> str:
+def _repeats(place: int, kept: list[int], vectors_N_D: Matrix, copies: AbstractSet[int], rule: DeliverySettings) -> str:
     """Return in what way a sample repeats one of its label that is kept, or an empty text."""
     if not copies.isdisjoint(kept):
         return "near_copy"

@@ -76,9 +76,7 @@ def test_labels_get_equal_shares_as_far_as_they_can_fill_them(
 @given(st.lists(texts, max_size=8), st.lists(texts, max_size=8), st.floats(0.05, 1))
 def test_near_copies_are_those_that_counting_finds(mine: list[str], others: list[str], least: float) -> None:
     found = set(near_copies(mine, others, least))
-    assert found == {
-        (i, j) for i, a in enumerate(mine) for j, b in enumerate(others) if jaccard(a, b) >= least
-    }
+    assert found == {(i, j) for i, a in enumerate(mine) for j, b in enumerate(others) if jaccard(a, b) >= least}
 
 
 @given(st.lists(texts, max_size=6), st.lists(texts, max_size=6), rules)
