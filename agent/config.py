@@ -20,6 +20,7 @@ Frame = Literal[
 ]  # fmt: skip
 AttributePlan = Literal["none", "keyword", "length", "persona", "topic", "card"]
 DecodingName = Literal["calm", "open", "bold", "paper"]
+Family = Literal["embedding", "tfidf", "transformer"]
 
 
 class _Part(BaseModel):
@@ -229,9 +230,13 @@ class DeliverySettings(_Part):
 class StudentSettings(_Part):
     """Small models that tell whether the data are any good."""
 
-    families: Annotated[tuple[Literal["embedding", "tfidf"], ...], Field(min_length=1)] = ("embedding", "tfidf")
-    """The first one is the figure of the table and of `--json`."""
+    families: Annotated[tuple[Family, ...], Field(min_length=1)] = ("embedding", "tfidf")
+    """The first one is the figure of the table and of `--json`. A `transformer` is fine-tuned: minutes a task."""
     bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    curve: Annotated[int, Field(ge=0)] = 8
+    """At the end students are also trained on so many delivered samples, twice as many, and so on; 0: on all alone."""
+    encoder: str = "minilm"
+    """What a transformer student is made of: `minilm`, or a folder with a BERT-like encoder."""
 
 
 class Settings(_Part):

@@ -294,9 +294,9 @@ class StudentScored(Fact, frozen=True):
 
     kind: ClassVar[str] = "student_scored"
     family: str
-    """`embedding` or `tfidf`, each with logistic regression."""
+    """`embedding` or `tfidf`, each with logistic regression; `transformer`, fine-tuned."""
     source: str
-    """`accepted`, `delivered`, `seeds`, `untrained` or `real`."""
+    """`accepted`, `delivered`, `seeds`, `seeds_and_delivered`, `untrained`, `real`; `curve`: so many of the delivered."""
     split: str
     """`seeds` (may steer the loop) or `test` (for reporting alone)."""
     samples: list[int]
