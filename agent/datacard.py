@@ -11,6 +11,7 @@ from typing import Any
 
 from synlearner.agent.cards import Card, Row
 from synlearner.agent.config import DeliverySettings, Settings, differences
+from synlearner.agent.delivery import shortfall
 from synlearner.events.types import (
     DatasetDelivered,
     Event,
@@ -96,7 +97,7 @@ def data_card(dataset: Dataset, file: str, *, figures: Mapping[str, float], lice
                 "",
                 *_content(dataset, card),
                 *_origin(dataset, run, run.fact, card, licence),
-                *_account(dataset, delivered),
+                *_account(dataset, delivered, card),
                 *_figures(figures),
                 *_decontamination(dataset, arrived, delivered),
                 *_students(dataset.students),
@@ -150,7 +151,9 @@ def _origin(dataset: Dataset, run: Event, started: RunStarted, card: Card, licen
     ]
 
 
-def _account(dataset: Dataset, delivered: DatasetDelivered) -> list[str]:
+def _account(dataset: Dataset, delivered: DatasetDelivered, card: Card) -> list[str]:
+    whole = len(dataset.rows) == len(delivered.samples)
+    lacking = shortfall(card, [row.get("label", "") for row in dataset.rows]) if whole else ""
     redacted = len(delivered.samples) - len(dataset.rows) - dataset.removed
     left_out = {reason: count for reason, count in delivered.left_out.items() if count}
     return [
@@ -163,6 +166,7 @@ def _account(dataset: Dataset, delivered: DatasetDelivered) -> list[str]:
         "",
         f"accepted {delivered.accepted} = delivered {len(delivered.samples)} + left out {sum(left_out.values())}",
         "",
+        *([f"- {lacking}"] if lacking else []),
         *(f"- rejected, {reason}: {count}" for reason, count in delivered.rejected.items()),
         *(f"- accepted but left out, {reason}: {count}" for reason, count in left_out.items()),
         *(

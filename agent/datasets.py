@@ -13,6 +13,7 @@ from synlearner.agent.datacard import Compared, Dataset, data_card
 from synlearner.agent.features import Matrix, unpack_matrix
 from synlearner.agent.figures import figures
 from synlearner.agent.licence import UNKNOWN, licence_of
+from synlearner.agent.overlap import leaked, texts_of
 from synlearner.agent.reading import read_rows
 from synlearner.errors import ConfigError, LogError
 from synlearner.events.blobs import BlobStore
@@ -127,8 +128,6 @@ def without_leaks(dataset: Dataset, files: Sequence[str | Path]) -> Dataset:
     Raises:
         ConfigError: If a file cannot be read, or a row of it has no text to compare.
     """
-    from synlearner.agent.overlap import leaked, texts_of  # noqa: PLC0415 - loads scikit-learn
-
     assert dataset.arrived is not None  # noqa: S101 - a delivered data set has arrived
     card = Card.from_record(dataset.arrived.card)
     gone: set[int] = set()

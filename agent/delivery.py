@@ -48,6 +48,15 @@ def choose_dataset(
     return sorted(chosen), left_out
 
 
+def shortfall(card: Card, labels: Sequence[str]) -> str:
+    """Return what a data set with these labels lacks of what the card wants; an empty text where it lacks nothing."""
+    none = [repr(label) for label in card.labels if label not in set(labels)]
+    if len(labels) >= card.samples and not none:
+        return ""
+    without = f", none of {', '.join(none)}" if none else ""
+    return f"{len(labels)} of {card.samples} wanted{without}: no more passed in the rounds that the settings allow"
+
+
 def _ranked_by_label(
     card: Card,
     pool: Sequence[PoolSample],

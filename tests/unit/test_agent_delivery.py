@@ -9,7 +9,7 @@ from worlds import card
 
 from synlearner.agent.cards import Card
 from synlearner.agent.config import DeliverySettings
-from synlearner.agent.delivery import choose_dataset
+from synlearner.agent.delivery import choose_dataset, shortfall
 from synlearner.agent.features import Matrix
 from synlearner.agent.scoring import PoolSample
 
@@ -133,3 +133,11 @@ def test_the_choice_does_not_depend_on_chance() -> None:
     vectors = unit_rows(30, 16)
     pool = [pooled(i, "pets" if i % 2 else "weather", worth=0.5 + i % 3 / 10) for i in range(30)]
     assert choose(pool, vectors) == choose(pool, vectors)
+
+
+def test_what_a_set_lacks_is_said_and_nothing_of_one_that_lacks_nothing() -> None:
+    assert shortfall(TOPICS, ["pets", "weather"] * 3) == ""
+    assert shortfall(TOPICS, ["pets", "weather"]).startswith("2 of 6 wanted: no more passed")
+    assert shortfall(TOPICS, ["pets"] * 6).startswith("6 of 6 wanted, none of 'weather': ")
+    assert shortfall(TOPICS, []).startswith("0 of 6 wanted, none of 'pets', 'weather': ")
+    assert shortfall(checked(STORY, samples=2), ["", ""]) == ""
