@@ -205,13 +205,14 @@ def _decontamination(dataset: Dataset, arrived: TaskArrived, delivered: DatasetD
         ),
     ]
     removed = (
-        f" {delivered.left_out.get('test', 0)} accepted samples were left out for the files of the card."
+        f" {delivered.left_out.get('test', 0)} accepted samples were left out for the files of the card, of which no row "
+        "entered a prompt, a reward or a sample's score."
         if files
         else ""
     )
     return [
         *lines,
-        f"{_rule(dataset)}{removed} No row of these files entered a prompt, a reward or a score.",
+        f"{_rule(dataset)}{removed}",
         "",
         "| compared with | rows | sha256 | what was compared |",
         "|---|---|---|---|",
@@ -221,14 +222,16 @@ def _decontamination(dataset: Dataset, arrived: TaskArrived, delivered: DatasetD
 
 
 def _rule(dataset: Dataset) -> str:
-    equal = "a sample is left out if its normalised text (letters and digits, lower case) is that of a row there"
-    if "delivery" not in dataset.settings and not dataset.compared:
-        return f"Rule: {equal}."  # of a log from before there were others
     rule = dataset.rule()
-    return (
-        f"Rule: {equal}, if one of its fields shares {rule.leak_words} words in a row with one, or if the Jaccard index of "
-        f"their character 5-grams is at least {rule.leak_wording:g}."
+    equal = "a sample is left out if its normalised text (letters and digits, lower case) is that of a row there"
+    alike = (
+        f"if one of its fields shares {rule.leak_words} words in a row with one, or if the Jaccard index of their character "
+        f"5-grams is at least {rule.leak_wording:g}."
     )
+    if "delivery" in dataset.settings:
+        return f"Rule: {equal}, {alike}"
+    # A log from before there was more than one rule.
+    return f"Rule: {equal}." + (f" At export also {alike}" if dataset.compared else "")
 
 
 def _students(students: list[StudentScored]) -> list[str]:
@@ -268,8 +271,9 @@ def _again(dataset: Dataset, run: Event, started: RunStarted, sha256: str) -> li
         "```",
         "",
         (
-            "The second makes equal rows in a new home from the same stream, base model and numeric fingerprint (torch build, "
-            "CPU capability, threads). In a home with earlier runs its experience has a part in it, and its log alone replays it."
+            "The second makes equal rows in a new home from the same stream (a built-in one is named without `.yaml`), base "
+            "model and numeric fingerprint (torch build, CPU capability, threads). Where the home had earlier runs, or is a "
+            "fork, its experience has a part in the rows, and its log alone replays them."
         ),
         "",
         f"sha256 of the data file: {sha256}",

@@ -39,7 +39,7 @@ def figures(
     fidelity = [part["fidelity"] for part in parts if "fidelity" in part]
     found = {"label fidelity by the judge of the seeds, mean in [-1, 1]": _mean(fidelity)} if fidelity else {}
     found |= {
-        "words in a row, mean": _mean([float(len(text)) for text in texts]),
+        "words of a row, mean": _mean([float(len(text)) for text in texts]),
         "distinct-1": distinct(texts, 1),
         "distinct-2": distinct(texts, 2),
         "distinct-3": distinct(texts, 3),

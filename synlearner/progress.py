@@ -75,8 +75,8 @@ def headline(event: Event, state: RunState | None = None) -> str:
         case StudentScored(split="seeds") as fact:
             return f"student ({fact.family}) on {fact.trained_on} accepted: {fact.accuracy:.0%} of the seeds"
         case DatasetDelivered(samples=samples):
-            task, chosen = state.task if state else None, set(samples)
-            lacking = shortfall(task.card, [s.label for s in task.pool if s.seq in chosen]) if task else ""
+            task, seqs = state.task if state else None, set(samples)
+            lacking = shortfall(task.card, [s.label for s in task.pool if s.seq in seqs]) if task else ""
             return f"delivered {len(samples)} samples{f' ({lacking})' if lacking else ''}"
         case ExperienceLearned(item=item):
             return f"learnt: {item.content if item.type == 'case' else item.title}"

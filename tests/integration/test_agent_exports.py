@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from pieces import STORY
 from runs import SHORT, StopAfter, Stopped, events_of, run, versatile, write_mixed_stream
 from worlds import write_stream
 
+from synlearner.agent import Agent
 from synlearner.agent.datasets import FORMATS, delivered_rows, export_dataset, without_leaks
+from synlearner.agent.forking import fork_home
 from synlearner.errors import ConfigError, LogError
 from synlearner.events.home import Home
 from synlearner.events.types import SampleScored
+from synlearner.memory import HashEmbedder
 
 LONGER = (*SHORT, "loop.fill_rounds=8")
 
@@ -152,6 +156,36 @@ def test_rows_that_stand_in_another_file_are_left_out_and_accounted_for(home: Pa
     assert f"| `clean.jsonl`, at export | 1 | {_sha(clean)} | 10 rows, 0 of them left out |" in text
     assert "delivered, and left out of this export for a file it was compared with: 2" in text
     assert "redacted" not in text
+    assert "for the files of the card, of which no row entered a prompt" in text
+
+
+def test_nothing_is_claimed_of_a_file_that_the_run_never_saw(home: Path, tmp_path: Path) -> None:
+    """It may be the seeds themselves, whose rows stood in prompts."""
+    with Home.open(home) as found:
+        whole = delivered_rows(found.log, "sums")
+    other = tmp_path / "seeds.jsonl"
+    other.write_text("".join(json.dumps(row) + "\n" for row in STORY["seeds"]), encoding="utf-8")
+    _, page = export_dataset(without_leaks(whole, [other]), "jsonl", tmp_path / "kept.jsonl")
+    text = page.read_text(encoding="utf-8")
+    assert "| `seeds.jsonl`, at export | 3 |" in text
+    assert "of which no row entered" not in text
+
+
+def test_the_rule_of_a_fork_is_its_own_and_that_of_an_old_log_is_equality(home: Path, tmp_path: Path) -> None:
+    with Home.open(home) as found:
+        whole = delivered_rows(found.log, "topics")
+        seq = next(e.seq for e in found.log.read() if e.kind == "dataset_delivered") - 1
+    assert whole.rule().leak_words == 8
+    fork_home(home, seq, tmp_path / "fork", ["delivery.leak_words=5"])
+    with Agent.open(tmp_path / "fork", engine=versatile(), embedder=HashEmbedder()) as agent:
+        agent.run(home.parent / "mixed.yaml")
+        forked = delivered_rows(agent._home.log, "topics")
+    assert forked.rule().leak_words == 5
+    _, page = export_dataset(forked, "jsonl", tmp_path / "forked.jsonl")
+    assert "shares 5 words in a row" in page.read_text(encoding="utf-8")
+    whole.settings = {part: fields for part, fields in whole.settings.items() if part != "delivery"}
+    _, page = export_dataset(whole, "jsonl", tmp_path / "old.jsonl")
+    assert "8 words in a row" not in page.read_text(encoding="utf-8")
 
 
 def test_a_set_of_which_nothing_is_left_is_still_written(home: Path, tmp_path: Path) -> None:
