@@ -11,6 +11,7 @@ from synlearner.agent.config import Settings, parse_settings
 from synlearner.agent.datasets import delivered_rows
 from synlearner.agent.execute import Executor
 from synlearner.agent.feedback import give_feedback
+from synlearner.agent.finetuning import encoder_folder
 from synlearner.agent.loop import begin, check_base_model, check_resumable, go_on
 from synlearner.agent.presets import preset as settings_of
 from synlearner.agent.reports import RunReport, report
@@ -110,7 +111,7 @@ class Agent:
         Raises:
             ConfigError: If the stream is wrong, or the unfinished run is of another stream, configuration, seed or
                 base model. Nothing has run then.
-            ModelError: If the policy's model cannot be loaded.
+            ModelError: If the policy's model cannot be loaded, or a transformer student's encoder is not there.
         """
         source = "" if isinstance(stream, Stream) else str(Path(stream).resolve())
         loaded = stream if isinstance(stream, Stream) else load_stream(stream)
@@ -121,6 +122,8 @@ class Agent:
         if seed is None:
             seed = state.started.seed if forked and state.started else 0
         check_resumable(state, loaded, settings, seed, self._home.path)
+        if "transformer" in settings.students.families:
+            encoder_folder(settings.students.encoder)  # known now, not after hours
         embedder = self._ready_embedder()
         policy = build_policy(settings, seed, self._engine)
         base_model = policy.engine.base_model

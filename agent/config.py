@@ -20,6 +20,7 @@ Frame = Literal[
 ]  # fmt: skip
 AttributePlan = Literal["none", "keyword", "length", "persona", "topic", "card"]
 DecodingName = Literal["calm", "open", "bold", "paper"]
+Family = Literal["embedding", "tfidf", "transformer"]
 
 
 class _Part(BaseModel):
@@ -211,12 +212,32 @@ class MemorySettings(_Part):
     """Keep the ChromaDB mirror of the vectors."""
 
 
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class DeliverySettings(_Part):
+    """Which accepted samples are left out of the data set (`synlearner.agent.delivery`, `synlearner.agent.overlap`)."""
+
+    near_meaning: Share | None = 0.95
+    """Cosine of embeddings from which two samples of a label say the same; null keeps both."""
+    near_wording: Share | None = 0.8
+    """Jaccard index of character 5-grams from which they are worded the same; null keeps both."""
+    leak_words: Annotated[int, Field(ge=3, le=50)] = 8
+    """Words in a row that no sample may share with a row of the reporting data."""
+    leak_wording: Share = 0.8
+    """Jaccard index of character 5-grams from which a sample is such a row."""
+
+
 class StudentSettings(_Part):
     """Small models that tell whether the data are any good."""
 
-    families: Annotated[tuple[Literal["embedding", "tfidf"], ...], Field(min_length=1)] = ("embedding", "tfidf")
-    """The first one is the figure of the table and of `--json`."""
+    families: Annotated[tuple[Family, ...], Field(min_length=1)] = ("embedding", "tfidf")
+    """The first one is the figure of the table and of `--json`. A `transformer` is fine-tuned: minutes a task."""
     bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    curve: Annotated[int, Field(ge=0)] = 8
+    """At the end students are also trained on so many delivered samples, twice as many, and so on; 0: on all alone."""
+    encoder: str = "minilm"
+    """What a transformer student is made of: `minilm`, or a folder with a BERT-like encoder."""
 
 
 class Settings(_Part):
@@ -230,6 +251,7 @@ class Settings(_Part):
     learning: LearningSettings = LearningSettings()
     reward: RewardSettings = RewardSettings()
     memory: MemorySettings = MemorySettings()
+    delivery: DeliverySettings = DeliverySettings()
     students: StudentSettings = StudentSettings()
     server: ServerSettings = ServerSettings()
 

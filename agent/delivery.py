@@ -1,30 +1,30 @@
 """Which of the accepted samples make up the data set. Pure.
 
-Quality-weighted diversity within each label, equal shares first; near-duplicates and anything that stands in the
-reporting data are left out.
+Quality-weighted diversity within each label, equal shares first. Left out are what leaked from the reporting data, and
+what a better sample of the label already says: in nearly the same words, or in others that mean the same.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
 import numpy as np
 
 from synlearner.agent.cards import Card
+from synlearner.agent.config import DeliverySettings
 from synlearner.agent.diversity import greedy_choice
 from synlearner.agent.features import Matrix
+from synlearner.agent.overlap import near_copies
 from synlearner.agent.parsing import joined, normal
 from synlearner.agent.scoring import PoolSample
-
-NEAR = 0.95
-"""Cosine from which on two samples say the same."""
 
 
 def choose_dataset(
     card: Card,
     pool: Sequence[PoolSample],
     vectors_N_D: Matrix,
-    reporting: AbstractSet[str],
+    leaks: AbstractSet[int],
+    rule: DeliverySettings,
 ) -> tuple[list[int], Counter[str]]:
     """Return the places in *pool* that are delivered, ascending, and how many others are not, by reason.
 
@@ -32,9 +32,10 @@ def choose_dataset(
         card: Says how many samples are wanted, and the labels that share them.
         pool: Accepted samples.
         vectors_N_D: Their unit rows.
-        reporting: Normalised texts of the reporting data: a sample that equals one is never delivered.
+        leaks: Places in *pool* of samples that share their wording with the reporting data: they are never delivered.
+        rule: What near-duplicates are.
     """
-    ranked, left_out = _ranked_by_label(card, pool, vectors_N_D, reporting)
+    ranked, left_out = _ranked_by_label(card, pool, vectors_N_D, leaks, rule)
     labels = list(ranked)
     shares = [card.samples // len(labels) + (i < card.samples % len(labels)) for i in range(len(labels))]
     chosen = [i for label, share in zip(labels, shares, strict=True) for i in ranked[label][:share]]
@@ -47,24 +48,52 @@ def choose_dataset(
     return sorted(chosen), left_out
 
 
+def shortfall(card: Card, labels: Sequence[str]) -> str:
+    """Return what a data set with these labels lacks of what the card wants; an empty text where it lacks nothing."""
+    none = [repr(label) for label in card.labels if label not in set(labels)]
+    if len(labels) >= card.samples and not none:
+        return ""
+    without = f", none of {', '.join(none)}" if none else ""
+    return f"{len(labels)} of {card.samples} wanted{without}: no more passed in the rounds that the settings allow"
+
+
 def _ranked_by_label(
     card: Card,
     pool: Sequence[PoolSample],
     vectors_N_D: Matrix,
-    reporting: AbstractSet[str],
+    leaks: AbstractSet[int],
+    rule: DeliverySettings,
 ) -> tuple[dict[str, list[int]], Counter[str]]:
     left_out: Counter[str] = Counter()
     ranked: dict[str, list[int]] = {}
+    copies = _copies(card, pool, rule)
     for label in card.labels or {"": ""}:
         kept: list[int] = []
         for i in sorted((i for i, s in enumerate(pool) if s.label == label), key=lambda i: (-pool[i].worth, i)):
-            if normal(joined(card, pool[i].row)) in reporting:
-                left_out["test"] += 1
-            elif kept and float((vectors_N_D[kept] @ vectors_N_D[i]).max()) >= NEAR:
-                left_out["near_duplicate"] += 1
+            reason = "test" if i in leaks else _repeats(i, kept, vectors_N_D, copies[i], rule)
+            if reason:
+                left_out[reason] += 1
             else:
                 kept.append(i)
         worths = np.array([pool[i].worth for i in kept])
         order = greedy_choice(vectors_N_D[kept], worths, min(len(kept), card.samples)) if kept else []
         ranked[label] = [kept[i] for i in order]
     return ranked, left_out
+
+
+def _copies(card: Card, pool: Sequence[PoolSample], rule: DeliverySettings) -> dict[int, set[int]]:
+    """Return for every sample the places of those that are worded like it."""
+    found: dict[int, set[int]] = defaultdict(set)
+    texts = [normal(joined(card, sample.row)) for sample in pool]
+    for i, j in near_copies(texts, texts, rule.near_wording) if rule.near_wording else ():
+        found[i].add(j)
+    return found
+
+
+def _repeats(place: int, kept: list[int], vectors_N_D: Matrix, copies: AbstractSet[int], rule: DeliverySettings) -> str:
+    """Return in what way a sample repeats one of its label that is kept, or an empty text."""
+    if not copies.isdisjoint(kept):
+        return "near_copy"
+    if kept and rule.near_meaning and float((vectors_N_D[kept] @ vectors_N_D[place]).max()) >= rule.near_meaning:
+        return "near_duplicate"
+    return ""

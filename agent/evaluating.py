@@ -1,15 +1,19 @@
 """Which students are trained when, and on what. Within the loop they see the seeds alone; the test data is for the end.
 
-At the end of a task the same student is trained on four sets: the delivered samples, the card's seeds, as many
-samples of the untrained policy, and the whole real train set; each is scored on the test data.
+At the end of a task the same student is trained on five sets: the delivered samples, the card's seeds, both together, as
+many samples of the untrained policy, and the whole real train set; and on ever more of the delivered samples (`curve`).
+Each is scored on the test data.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from synlearner.agent.cards import Card, DataRows, Task
 from synlearner.agent.config import Settings
+from synlearner.agent.scoring import PoolSample
 from synlearner.agent.state import RunState, TaskState
 from synlearner.agent.students import LabelledSet, score_student
 from synlearner.agent.vectors import Vectors
@@ -21,7 +25,10 @@ def check(state: RunState, vectors: Vectors) -> list[StudentScored]:
     """Return how students do on the seeds that are trained on what is accepted so far."""
     task = _task(state)
     accepted = _of_pool(task, vectors, [sample.seq for sample in task.pool])
-    return list(_scores(state, {"accepted": accepted}, _seeds(task.card, vectors), "seeds"))
+    families = _families(state)
+    # Fine-tuning takes minutes, so within the loop it is done only where no other student was asked for.
+    quick = [family for family in families if family != "transformer"] or families
+    return list(_scores(state, [("accepted", accepted)], _seeds(task.card, vectors), "seeds", quick))
 
 
 def evaluate(
@@ -30,7 +37,7 @@ def evaluate(
     vectors: Vectors,
     progress: Callable[[int, int], None],
 ) -> list[StudentScored]:
-    """Return how the delivered set and its three references do on the test data."""
+    """Return how the delivered set, its references and its parts do on the test data."""
     task = _task(state)
     if data.test is None:
         return []
@@ -38,31 +45,35 @@ def evaluate(
     progress(0, steps)
     test = _of_rows(task.card, data.test, vectors)
     progress(1, steps)
-    sets: dict[str, Source] = {
-        "delivered": _of_pool(task, vectors, task.delivered or ()),
-        "seeds": _seeds(task.card, vectors),
-    }
+    delivered, seeds = _of_pool(task, vectors, task.delivered or ()), _seeds(task.card, vectors)
     untrained = task.reference[: task.card.samples]
-    sets["untrained"] = (
-        LabelledSet([s.row for s in untrained], [s.label for s in untrained], vectors.of_pool(untrained, task.card)),
-        [s.seq for s in untrained],
-    )
+    sets = [
+        ("delivered", delivered),
+        ("seeds", seeds),
+        *([("seeds_and_delivered", _together(seeds, delivered))] if delivered[1] else []),
+        ("untrained", _generated(task, vectors, untrained)),
+    ]
     if data.real_train is not None:
         progress(2, steps)
-        sets["real"] = _of_rows(task.card, data.real_train, vectors)
+        sets.append(("real", _of_rows(task.card, data.real_train, vectors)))
     progress(steps - 1, steps)
-    return list(_scores(state, sets, test, "test"))
+    families = _families(state)
+    first = Settings.model_validate(state.settings).students.curve
+    curve = [("curve", part) for part in _parts(delivered, first, _root(state, "curve"))]
+    quick = [family for family in families if family != "transformer"]
+    return [*_scores(state, sets, test, "test", families), *_scores(state, curve, test, "test", quick)]
 
 
 Source = tuple[LabelledSet, list[int]]
 """A set, and the seqs of its samples where it was generated."""
 
 
-def _scores(state: RunState, sets: Mapping[str, Source], scored: Source, split: str) -> Iterator[StudentScored]:
-    task, settings = _task(state), Settings.model_validate(state.settings)
-    root = derive_seed(state.started.seed if state.started else 0, state.run_id, task.index, split)
-    for family in dict.fromkeys(settings.students.families):
-        for source, (train, samples) in sets.items():
+def _scores(
+    state: RunState, sets: Sequence[tuple[str, Source]], scored: Source, split: str, families: Sequence[str]
+) -> Iterator[StudentScored]:
+    task, settings = _task(state), Settings.model_validate(state.settings).students
+    for family in families:
+        for source, (train, samples) in sets:
             if not train.rows:
                 continue
             figures = score_student(
@@ -70,8 +81,9 @@ def _scores(state: RunState, sets: Mapping[str, Source], scored: Source, split: 
                 task.card,
                 train,
                 scored[0],
-                bootstrap=settings.students.bootstrap,
-                seed=derive_seed(root, family, source),
+                bootstrap=settings.bootstrap,
+                seed=derive_seed(_root(state, split), family, source),
+                encoder=settings.encoder,
             )
             yield StudentScored(
                 family=family,
@@ -86,16 +98,53 @@ def _scores(state: RunState, sets: Mapping[str, Source], scored: Source, split: 
             )
 
 
+def _parts(whole: Source, first: int, seed: int) -> Iterator[Source]:
+    """Give ever larger parts of a set: *first* rows, twice as many, and so on. Each holds the one before.
+
+    Rows are drawn by chance, from each label in turn, so that the labels of every part are as even as they can be.
+    """
+    rows, seqs = whole
+    turns: Counter[str] = Counter()
+    placed: list[tuple[int, int, int]] = []
+    for i in random.Random(seed).sample(range(len(seqs)), len(seqs)):  # noqa: S311 - chance is seeded
+        turns[rows.labels[i]] += 1
+        placed.append((turns[rows.labels[i]], len(placed), i))
+    order = [i for *_, i in sorted(placed)]
+    size = first
+    while 0 < size < len(order):
+        part = sorted(order[:size])
+        chosen = LabelledSet([rows.rows[i] for i in part], [rows.labels[i] for i in part], rows.vectors[part])
+        yield chosen, [seqs[i] for i in part]
+        size *= 2
+
+
+def _together(seeds: Source, delivered: Source) -> Source:
+    one, other = seeds[0], delivered[0]
+    vectors = np.concatenate([one.vectors, other.vectors])
+    return LabelledSet([*one.rows, *other.rows], [*one.labels, *other.labels], vectors), delivered[1]
+
+
+def _families(state: RunState) -> list[str]:
+    return list(dict.fromkeys(Settings.model_validate(state.settings).students.families))
+
+
+def _root(state: RunState, purpose: str) -> int:
+    return derive_seed(state.started.seed if state.started else 0, state.run_id, _task(state).index, purpose)
+
+
 def _task(state: RunState) -> TaskState:
     assert state.task is not None  # noqa: S101 - `decide` asks for it only within a task
     return state.task
 
 
-def _of_pool(task: TaskState, vectors: Vectors, seqs: "list[int] | tuple[int, ...]") -> Source:
+def _of_pool(task: TaskState, vectors: Vectors, seqs: Sequence[int]) -> Source:
     wanted = set(seqs)
-    chosen = [sample for sample in task.pool if sample.seq in wanted]
-    matrix = vectors.of_pool(chosen, task.card)
-    return LabelledSet([s.row for s in chosen], [s.label for s in chosen], matrix), [s.seq for s in chosen]
+    return _generated(task, vectors, [sample for sample in task.pool if sample.seq in wanted])
+
+
+def _generated(task: TaskState, vectors: Vectors, samples: Sequence[PoolSample]) -> Source:
+    matrix = vectors.of_pool(samples, task.card)
+    return LabelledSet([s.row for s in samples], [s.label for s in samples], matrix), [s.seq for s in samples]
 
 
 def _seeds(card: Card, vectors: Vectors) -> Source:

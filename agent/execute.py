@@ -16,7 +16,7 @@ from synlearner.agent.delivery import choose_dataset
 from synlearner.agent.distilling import situation, teach
 from synlearner.agent.evaluating import check, evaluate
 from synlearner.agent.judge import Judge, make_judge
-from synlearner.agent.parsing import joined, normal
+from synlearner.agent.overlap import leaked
 from synlearner.agent.planning import Planner, pair_coverage, plan_reference, reference_wanted
 from synlearner.agent.policy import Policy
 from synlearner.agent.scoring import read_reference, score_round
@@ -273,10 +273,12 @@ class Executor:
     # ---- the data set ----------------------------------------------------------------------------------------
 
     def _Deliver(self, state: RunState, _: decide.Deliver) -> Drafts:  # noqa: N802
-        task = current_task(state)
+        task, rule = current_task(state), Settings.model_validate(state.settings).delivery
         data = self._need_stream().tasks[task.index]
-        reporting = {normal(joined(task.card, row)) for file in data.files().values() for row in file.rows}
-        chosen, left_out = choose_dataset(task.card, task.pool, self._vectors.of_pool(task.pool, task.card), reporting)
+        reporting = [row for file in data.files().values() for row in file.rows]
+        leaks = leaked(task.card, [sample.row for sample in task.pool], reporting, rule)
+        vectors = self._vectors.of_pool(task.pool, task.card)
+        chosen, left_out = choose_dataset(task.card, task.pool, vectors, leaks, rule)
         fact = DatasetDelivered(
             samples=[task.pool[i].seq for i in chosen],
             requested=task.requested,

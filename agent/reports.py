@@ -17,6 +17,7 @@ class References(_Model):
     """Accuracy of the same student trained on something else; None where there is nothing to train on."""
 
     seeds: float | None = None
+    seeds_and_delivered: float | None = None
     untrained: float | None = None
     real: float | None = None
 
@@ -28,6 +29,8 @@ class StudentReport(_Model):
     macro_f1: float
     interval: tuple[float, float]
     reference: References
+    curve: dict[int, float] = {}
+    """Accuracy by how many of the delivered samples it was trained on, up to all of them; empty where none was asked."""
 
 
 class TaskReport(_Model):
@@ -65,10 +68,12 @@ def _student(students: Sequence[StudentScored], family: str) -> StudentReport | 
     mine = found.get("delivered")
     if mine is None:
         return None
-    others = {name: found[name].accuracy for name in ("seeds", "untrained", "real") if name in found}
+    others = {name: found[name].accuracy for name in References.model_fields if name in found}
+    curve = [s for s in students if s.source == "curve" and s.family == family]
     return StudentReport(
         accuracy=mine.accuracy,
         macro_f1=mine.macro_f1,
         interval=mine.interval,
         reference=References(**others),
+        curve={s.trained_on: s.accuracy for s in [*curve, mine]} if curve else {},
     )

@@ -1,7 +1,7 @@
 """Small models that tell whether data are any good: trained on one set, scored on another. Deterministic.
 
-Two families, so that a data set cannot please one kind of student alone: MiniLM embeddings + logistic regression,
-and TF-IDF + logistic regression.
+Several families, so that a data set cannot please one kind of student alone: MiniLM embeddings + logistic regression,
+TF-IDF + logistic regression, and by choice a small transformer that is fine-tuned (`synlearner.agent.finetuning`).
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 
 from synlearner.agent.cards import Card, Row
 from synlearner.agent.features import Matrix, student_features
+from synlearner.agent.finetuning import fine_tuned
 from synlearner.agent.judge import classifier
 from synlearner.agent.parsing import joined
 
@@ -47,17 +48,28 @@ def score_student(
     *,
     bootstrap: int,
     seed: int,
+    encoder: str = "minilm",
 ) -> StudentFigures:
     """Train a student of *family* on *train*, score it on *scored*.
 
     A training set of a single label trains a student that always says it.
 
+    Args:
+        family: `embedding`, `tfidf` or `transformer`.
+        card: Whose rows these are.
+        train: To learn from.
+        scored: To be scored on.
+        bootstrap: Resamples for the interval.
+        seed: Of the bootstrap, and of what a transformer begins with.
+        encoder: What a transformer is made of.
+
     Raises:
         ValueError: If *train* has no rows.
+        ModelError: If the encoder is not there.
     """
     if not train.rows:
         raise ValueError("a student needs at least one row to learn from")
-    predicted = _predict(family, card, train, scored)
+    predicted = _predict(family, card, train, scored, encoder, seed)
     actual = np.array(scored.labels)
     correct = (predicted == actual).astype(np.float64)
     return StudentFigures(
@@ -78,13 +90,15 @@ def interval(correct: np.ndarray, bootstrap: int, seed: int) -> tuple[float, flo
     return round(float(low), 6), round(float(high), 6)
 
 
-def _predict(family: str, card: Card, train: LabelledSet, scored: LabelledSet) -> np.ndarray:
+def _predict(family: str, card: Card, train: LabelledSet, scored: LabelledSet, encoder: str, seed: int) -> np.ndarray:
     if len(set(train.labels)) == 1:
         constant = DummyClassifier(strategy="most_frequent").fit(np.zeros((len(train.labels), 1)), train.labels)
         return np.asarray(constant.predict(np.zeros((len(scored.labels), 1))))
     if family == "embedding":
         model = classifier().fit(student_features(train.vectors, card), train.labels)
         return np.asarray(model.predict(student_features(scored.vectors, card)))
+    if family == "transformer":
+        return fine_tuned(card, train.rows, train.labels, scored.rows, encoder=encoder, seed=seed)
     words = make_pipeline(
         TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)),
         LogisticRegression(C=10.0, max_iter=2000),

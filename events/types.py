@@ -294,9 +294,9 @@ class StudentScored(Fact, frozen=True):
 
     kind: ClassVar[str] = "student_scored"
     family: str
-    """`embedding` or `tfidf`, each with logistic regression."""
+    """`embedding` or `tfidf`, each with logistic regression; `transformer`, fine-tuned."""
     source: str
-    """`accepted`, `delivered`, `seeds`, `untrained` or `real`."""
+    """`accepted`, `delivered`, `seeds`, `seeds_and_delivered`, `untrained`, `real`; `curve`: so many of the delivered."""
     split: str
     """`seeds` (may steer the loop) or `test` (for reporting alone)."""
     samples: list[int]
@@ -501,7 +501,8 @@ class DatasetDelivered(Fact, frozen=True):
     rejected: dict[str, int]
     failed: int
     left_out: dict[str, int]
-    """Accepted samples that are not in it, by reason: `near_duplicate`, `test` (stands in the reporting data), `spare`."""
+    """Accepted samples that are not in it, by reason: `near_duplicate` (of meaning), `near_copy` (of wording), `test`
+    (shares its wording with the reporting data), `spare`."""
 
 
 AnyFact = (

@@ -43,7 +43,8 @@ def main(home: Path) -> None:
         for item in agent.memory.get_all()["results"]:
             print(f"  {item['memory']}")
     with Home.open(home) as opened:
-        files = export_dataset(delivered_rows(opened.log, NAME), "jsonl", home / "derived" / "data.jsonl")
+        out = home / "derived" / "data.jsonl"
+        files = export_dataset(delivered_rows(opened.log, NAME), "jsonl", out, opened.blobs)
         print(f"\n{opened.log.head().seq} events, digest {opened.log.head().hash}")
     print("\n".join(str(file) for file in files))
 

@@ -221,3 +221,5 @@ def _add_dataset(dataset: _Verbs) -> None:
     export.add_argument("--task", required=True, metavar="NAME")
     export.add_argument("--format", default="jsonl", choices=("jsonl", "parquet", "hf"), help="(default: %(default)s)")
     export.add_argument("--out", required=True, metavar="PATH", help="a file; for hf a folder")
+    against = "leave out rows that share their wording with this file's; may be repeated"
+    export.add_argument("--against", action="append", default=[], metavar="FILE.jsonl", help=against)

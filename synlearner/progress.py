@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from synlearner.agent.decide import Action
+from synlearner.agent.delivery import shortfall
 from synlearner.agent.state import RunState
 from synlearner.agent.watcher import Silent, Watcher
 from synlearner.clock import Clock, work
@@ -57,8 +58,8 @@ def watching(*, quiet: bool) -> Iterator[Watcher]:
         yield LineWatcher(sys.stderr)
 
 
-def headline(event: Event) -> str:
-    """Return what a person wants to know of an event, or an empty text."""
+def headline(event: Event, state: RunState | None = None) -> str:
+    """Return what a person wants to know of an event, or an empty text; *state* is the one after it."""
     match event.fact:
         case TaskArrived(card=card):
             labels = f", {len(card['labels'])} labels" if card["labels"] else ""
@@ -74,7 +75,9 @@ def headline(event: Event) -> str:
         case StudentScored(split="seeds") as fact:
             return f"student ({fact.family}) on {fact.trained_on} accepted: {fact.accuracy:.0%} of the seeds"
         case DatasetDelivered(samples=samples):
-            return f"delivered {len(samples)} samples"
+            task, seqs = state.task if state else None, set(samples)
+            lacking = shortfall(task.card, [s.label for s in task.pool if s.seq in seqs]) if task else ""
+            return f"delivered {len(samples)} samples{f' ({lacking})' if lacking else ''}"
         case ExperienceLearned(item=item):
             return f"learnt: {item.content if item.type == 'case' else item.title}"
         case TaskFinished() as fact:
@@ -131,7 +134,9 @@ class LineWatcher:
     def ends(self, state: RunState, action: Action, events: Sequence[Event]) -> None:
         """Print what the action came to."""
         speed = f"{self._tokens} tokens, {self._tokens / max(time.monotonic() - self._since, 1e-3):.0f}/s"
-        lines = [round_line(events)] if type(action).__name__ == "Score" else list(map(headline, events))
+        lines = (
+            [round_line(events)] if type(action).__name__ == "Score" else [headline(event, state) for event in events]
+        )
         if type(action).__name__ == "Generate":
             lines = [f"wrote {sum(isinstance(event.fact, SampleGenerated) for event in events)} samples, {speed}"]
         for line in filter(None, lines):
@@ -182,7 +187,7 @@ class LiveWatcher:
         """Print what the action came to above the bar."""
         self._state = state
         line = round_line(events) if type(action).__name__ == "Score" else ""
-        for text in [line] if line else filter(None, map(headline, events)):
+        for text in [line] if line else filter(None, [headline(event, state) for event in events]):
             number = state.task.round.number if state.task else 0
             where = f"{events[0].task}{f' {number}' if number else ''}"
             self._console.print(f"[dim]{duration(self._clock.elapsed())}[/] [cyan]{where}[/] {text}", highlight=False)

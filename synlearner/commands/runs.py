@@ -44,10 +44,11 @@ def _run_table(report: "RunReport", home: str) -> str:
     for task in report.tasks:
         student = task.student
         if student is None:
-            rows.append([task.name, str(task.delivered), "", "", "", "", ""])
+            rows.append([task.name, str(task.delivered), "", "", "", "", "", ""])
             continue
         low, high = student.interval
-        reference = (student.reference.seeds, student.reference.untrained, student.reference.real)
+        known = student.reference
+        reference = (known.seeds, known.seeds_and_delivered, known.untrained, known.real)
         accuracy = f"{student.accuracy:.3f} [{low:.3f}, {high:.3f}]"
         figures = ["" if value is None else f"{value:.3f}" for value in reference]
         rows.append([task.name, str(task.delivered), accuracy, f"{student.macro_f1:.3f}", *figures])
@@ -57,12 +58,13 @@ def _run_table(report: "RunReport", home: str) -> str:
         "student accuracy, 95 %",
         "macro F1",
         "seeds alone",
+        "seeds + delivered",
         "untrained policy",
         "whole real train",
     ]
     notes = (
-        f"\nThe last three columns: accuracy of the same student on the seeds alone, on as many samples of the "
-        f"untrained policy, and on the real train set.\nrun {report.run_id}, {report.events} events, digest {report.digest}\n"
+        f"\nThe last four columns: accuracy of the same student on the seeds alone, on seeds and delivered samples together, on "
+        f"as many samples of the untrained policy, and on the real train set.\nrun {report.run_id}, {report.events} events, digest {report.digest}\n"
         f"next: synlearner dataset export --home {home} --task {report.tasks[0].name if report.tasks else 'NAME'} --out data.jsonl"
     )
     return table(head, rows) + notes

@@ -19,7 +19,7 @@ STYLE: dict[Any, Any] = {
 }
 """The salt makes equal logs give equal bytes."""
 
-SOURCES = ("delivered", "seeds", "untrained", "real")
+SOURCES = ("delivered", "seeds", "seeds_and_delivered", "untrained", "real")
 """What a student was trained on, from top to bottom."""
 
 
@@ -34,11 +34,17 @@ def charts(task: Task) -> list[tuple[str, str]]:
     on_seeds = [student for student in task.students if student.split == "seeds"]
     if len({student.trained_on for student in on_seeds}) > 1:
         title = "Students on what was accepted so far, scored on the seeds"
-        made.append((title, _draw(lambda axes: _growth(axes, on_seeds))))
-    on_test = [student for student in task.students if student.split == "test"]
+        made.append((title, _draw(lambda axes: _growth(axes, on_seeds, "accepted samples"))))
+    on_test = [student for student in task.students if student.split == "test" and student.source != "curve"]
     if on_test:
         title = "Students scored on the test data, with 95 % intervals"
         made.append((title, _draw(lambda axes: _students(axes, on_test))))
+    curve = [student for student in task.students if student.source == "curve"]
+    if curve:
+        families = {student.family for student in curve}
+        curve += [student for student in on_test if student.source == "delivered" and student.family in families]
+        title = "Students on ever more of the delivered samples, scored on the test data"
+        made.append((title, _draw(lambda axes: _growth(axes, curve, "delivered samples"))))
     return made
 
 
@@ -86,11 +92,11 @@ def _vendi(axes: "Axes", rounds: Sequence[Round]) -> None:
     axes.set_ylim(bottom=0)
 
 
-def _growth(axes: "Axes", students: Sequence[StudentScored]) -> None:
+def _growth(axes: "Axes", students: Sequence[StudentScored], of_what: str) -> None:
     for family in sorted({student.family for student in students}):
         mine = [student for student in students if student.family == family]
         axes.plot([s.trained_on for s in mine], [s.accuracy for s in mine], marker="o", ms=3, label=family)
-    axes.set_xlabel("accepted samples")
+    axes.set_xlabel(of_what)
     axes.set_ylabel("accuracy")
     axes.legend(frameon=False, fontsize=7)
 

@@ -4,17 +4,14 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from runs import SHORT, events_of, run, versatile, write_mixed_stream
 from worlds import card, rows, scripted, write_stream
 
 from synlearner.agent import Agent
-from synlearner.agent.datasets import FORMATS, delivered_rows, export_dataset
 from synlearner.agent.parsing import normal
-from synlearner.errors import ConfigError, LogError
-from synlearner.events.home import Home
-from synlearner.events.types import DatasetDelivered, FeedbackGiven, SampleGenerated, SampleScored
+from synlearner.errors import ConfigError
+from synlearner.events.types import DatasetDelivered, FeedbackGiven, SampleGenerated
 from synlearner.memory import HashEmbedder
 from synlearner.policies.scripted import ScriptedEngine
 
@@ -93,95 +90,6 @@ def test_a_row_of_the_reporting_data_is_not_delivered(tmp_path: Path, key: str) 
     (fact,) = [event.fact for event in events_of(tmp_path / "home") if isinstance(event.fact, DatasetDelivered)]
     assert fact.left_out["test"] > 0
     assert len(found) == fact.accepted - sum(fact.left_out.values()) > 0
-
-
-# ---- files ---------------------------------------------------------------------------------------------------
-
-FIELDS = {"topics": ["text", "label"], "pairs": ["text", "text_b", "label"], "sums": ["question", "answer"]}
-
-
-@pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("task", FIELDS)
-def test_a_data_set_comes_back_from_its_file(home: Path, tmp_path: Path, task: str, form: str) -> None:
-    with Home.open(home) as found:
-        dataset = delivered_rows(found.log, task)
-    out = tmp_path / "deep" / "out"
-    files = export_dataset(dataset, form, out)
-    assert all(file.is_file() for file in files)
-    if form == "jsonl":
-        read = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-    else:
-        read = pq.read_table(out if form == "parquet" else out / "data" / "train-00000-of-00001.parquet").to_pylist()
-    assert read == dataset.rows
-    assert list(read[0]) == FIELDS[task]
-    assert len(read) == len(dataset.seqs) > 0
-
-
-def test_the_rows_are_the_delivered_samples_with_the_labels_they_were_asked_for(home: Path) -> None:
-    events = {event.seq: event for event in events_of(home)}
-    scored = {e.fact.sample: e.fact for e in events.values() if isinstance(e.fact, SampleScored)}
-    with Home.open(home) as found:
-        dataset = delivered_rows(found.log, "topics")
-    for seq, row in zip(dataset.seqs, dataset.rows, strict=True):
-        assert scored[seq].accepted
-        assert row["text"] == scored[seq].fields["text"]
-        plan = events[events[seq].causes[0]].fact
-        assert row["label"] == plan.prompts[events[seq].fact.prompt].label  # type: ignore[union-attr]
-
-
-def test_the_data_card_tells_where_the_rows_come_from(home: Path, tmp_path: Path) -> None:
-    with Home.open(home) as found:
-        dataset = delivered_rows(found.log, "topics")
-    _, file = export_dataset(dataset, "jsonl", tmp_path / "topics.jsonl")
-    text = file.read_text(encoding="utf-8")
-    assert file.name == "topics.jsonl.card.md"
-    delivered = dataset.delivered
-    assert delivered is not None
-    rejected = sum(delivered.rejected.values())
-    for line in (
-        "# topics",
-        "written by SynLearner",
-        "- label `pets` (5 rows): about animals at home",
-        f"requested {delivered.requested} = accepted {delivered.accepted} + rejected {rejected} + failed 0",
-        "- real data it learnt from: 8 seeds, and nothing else",
-        f"hash `{dataset.head}`",
-        "Checked against `test` (12 rows",
-        "| embedding | untrained |",
-    ):
-        assert line in text, line
-
-
-def test_a_data_card_without_test_data_reports_no_students(home: Path, tmp_path: Path) -> None:
-    with Home.open(home) as found:
-        _, file = export_dataset(delivered_rows(found.log, "sums"), "jsonl", tmp_path / "sums.jsonl")
-    text = file.read_text(encoding="utf-8")
-    assert "Students" not in text
-    assert "Decontamination" not in text
-
-
-def test_places_that_are_taken_and_forms_that_are_none_are_refused(home: Path, tmp_path: Path) -> None:
-    with Home.open(home) as found:
-        dataset = delivered_rows(found.log, "sums")
-        with pytest.raises(ConfigError, match="no data set of task 'nothing' in this home; tasks here: topics"):
-            delivered_rows(found.log, "nothing")
-    (tmp_path / "file").write_text("x")
-    for form, out, message in (
-        ("csv", tmp_path / "x", "format 'csv' is none of jsonl, parquet, hf"),
-        ("jsonl", tmp_path, "is a folder: --out names a file for format jsonl"),
-        ("hf", tmp_path / "file", "is a file: --out names a folder for format hf"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            export_dataset(dataset, form, out)
-    with pytest.raises(LogError, match="cannot write"):
-        export_dataset(dataset, "jsonl", tmp_path / "file" / "below")
-
-
-def test_the_newest_data_set_of_a_name_is_the_one(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    run(home, write_stream(tmp_path / "a", "one"))
-    run(home, write_stream(tmp_path / "b", "one", samples=3), seed=1)
-    with Home.open(home) as found:
-        assert len(delivered_rows(found.log, "one").rows) == 3
 
 
 # ---- judgements ----------------------------------------------------------------------------------------------

@@ -99,8 +99,11 @@ def test_the_report_says_what_the_log_says(whole: tuple[Path, RunReport]) -> Non
         assert task.student is not None
         assert task.student.accuracy == tested["delivered"].accuracy
         assert task.student.reference.model_dump() == {
-            name: tested[name].accuracy for name in ("seeds", "untrained", "real")
+            name: tested[name].accuracy for name in ("seeds", "seeds_and_delivered", "untrained", "real")
         }
+        both = tested["seeds_and_delivered"]
+        assert both.trained_on == tested["seeds"].trained_on + tested["delivered"].trained_on
+        assert both.samples == dataset.samples
 
 
 # ---- stopping ------------------------------------------------------------------------------------------------

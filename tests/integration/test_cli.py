@@ -18,8 +18,8 @@ def test_a_run_prints_the_document_that_the_design_promises(run: Run, tmp_path: 
     assert set(ran.data) == {"run_id", "events", "digest", "tasks"}
     task = ran.data["tasks"][0]
     assert set(task) == {"name", "delivered", "student"}
-    assert set(task["student"]) == {"accuracy", "macro_f1", "interval", "reference"}
-    assert set(task["student"]["reference"]) == {"seeds", "untrained", "real"}
+    assert set(task["student"]) == {"accuracy", "macro_f1", "interval", "reference", "curve"}
+    assert set(task["student"]["reference"]) == {"seeds", "seeds_and_delivered", "untrained", "real"}
     assert "topics round 1: " in ran.err
     digest = run("log", "digest", "--home", tmp_path / "h", "--json").data
     assert digest == {"events": ran.data["events"], "digest": ran.data["digest"]}
@@ -102,6 +102,19 @@ def test_a_data_set_is_exported_with_its_card(run: Run, done: tuple[Path, Path],
     assert len(rows) == ran.data["rows"]
     assert all(set(row) == {"text", "label"} for row in rows)
     assert "requested" in card_file.read_text()
+
+
+def test_an_export_is_compared_with_other_files(run: Run, done: tuple[Path, Path], tmp_path: Path) -> None:
+    whole, kept, other = tmp_path / "whole.jsonl", tmp_path / "kept.jsonl", tmp_path / "other.jsonl"
+    export = ("dataset", "export", "--home", done[0], "--task", "again", "--out")
+    assert run(*export, whole).code == 0
+    other.write_text(whole.read_text().splitlines()[0] + "\n")
+    ran = run(*export, kept, "--against", other, "--json")
+    rows = whole.read_text().splitlines()
+    assert ran.data["removed"] >= 1
+    assert ran.data["rows"] == len(rows) - ran.data["removed"] == len(kept.read_text().splitlines())
+    assert f"other.jsonl: {ran.data['removed']} of {len(rows)} rows share their wording" in run(*export, kept, "--against", other).out  # fmt: skip
+    one_line(run(*export, kept, "--against", tmp_path / "nowhere.jsonl"), "--against", "nowhere.jsonl", "no such file")
 
 
 def test_every_command_explains_itself(run: Run) -> None:

@@ -47,3 +47,23 @@ def logits_of(model: PolicyModel, ids: list[int]) -> Any:
     """Return the logits after every token of one plain sequence, `(T, V)`."""
     with torch.no_grad():
         return model.network(input_ids=torch.tensor([ids])).logits[0]
+
+
+def encoder(folder: Path, texts: list[str]) -> Path:
+    """Save a tiny BERT with random weights whose tokenizer knows the words of *texts*; return its folder."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors  # noqa: PLC0415
+    from transformers import BertConfig, BertModel  # noqa: PLC0415
+
+    words = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *sorted({word for text in texts for word in text.lower().split()})]
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))  # noqa: S106 - no password
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    ends = [("[CLS]", 1), ("[SEP]", 2)]
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ends)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BertModel(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder

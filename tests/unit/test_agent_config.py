@@ -76,7 +76,7 @@ REFUSED = {
     "policy.dtype=int8": "policy.dtype='int8': input should be 'float32', 'bfloat16' or 'float16'",
     "learning.kl_to=somewhere": "learning.kl_to='somewhere': input should be 'task' or 'base'",
     "students.families=[]": "students.families=[]: tuple should have at least 1 item",
-    "students.families=[bert]": "students.families.0='bert': input should be 'embedding' or 'tfidf'",
+    "students.families=[bert]": "students.families.0='bert': input should be 'embedding', 'tfidf' or 'transformer'",
     "students.bootstrap=10": "students.bootstrap=10: input should be greater than or equal to 100",
     "memory.k=17": "memory.k=17: input should be less than or equal to 16",
 }
