@@ -89,8 +89,11 @@ class Table:
 
     def follow(self, place: Callable[[str], int]) -> None:
         """Bring in what changed since; *place* tells where in the index a vector is, -1 for nowhere."""
-        for item in sorted(self._state.dirty):
-            self._take(self._state.records[item], place)
+        changed = [self._state.records[item] for item in sorted(self._state.dirty)]
+        if not self.records:
+            self.lexical.fill([embedded_text(record.item) for record in changed])
+        for record in changed:
+            self._take(record, place)
         self._state.dirty.clear()
 
     def owners(self, digest: str) -> list[int]:
