@@ -18,7 +18,7 @@ Source of the setting: reference/memory.md §4.2.
 The settings of recall were chosen on the seeds 1000 to 7059 of another simulator of the same worlds: those from
 `--first` on, 20,000 by default, are fresh.
 
-    python benchmarks/bench_memory_credit.py [--seeds 8] [--first 20000] [--scale 0.12] [--horizon 50] [--noise bernoulli]
+    python benchmarks/bench_memory_credit.py [--seeds 8] [--first 20000] [--scale 0.12] [--horizon 60] [--noise bernoulli]
 """
 
 import argparse

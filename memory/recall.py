@@ -48,7 +48,7 @@ class RecallSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Most that utility may change a score, as a part of the relevance; 0 ranks by relevance alone."""
     scale: float = 0.12
     """Thompson scale: 0 never draws, 1 is the textbook."""
-    horizon: float = 50.0
+    horizon: float = 60.0
     """Later outcomes that a choice is made for too: what its outcome would teach counts so often; 0 does not ask."""
     abstain: float = 2.0
     """Posterior deviations below 0 from which on an item is not chosen."""

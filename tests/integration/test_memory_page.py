@@ -63,7 +63,7 @@ def test_what_an_outcome_teaches_is_as_the_page_says() -> None:
         level, variance = cut * 1.3 / x["relevance"] - 1, x["deviation"] ** 2
         density = math.exp(-((level - x["mean"]) ** 2) / variance / 2) / (x["deviation"] * math.sqrt(2 * math.pi))
         assert 8 / 2 * density * variance**2 / (0.0625 + variance) == pytest.approx(x["teaches"], abs=2e-6)
-    assert f"at {cut:.5f}".replace(" 0", " ") in PAGE
+    assert f"at {cut:.4f}".replace(" 0", " ") in PAGE
 
 
 def test_the_recorded_recall_can_be_asked_again(ran: dict[str, Any]) -> None:
