@@ -26,10 +26,11 @@ from synlearner.events import Candidate, Event, ExperienceItem, ExperienceLearne
 from synlearner.events.blobs import BlobStore
 from synlearner.memory import ExactIndex, MemoryState, RecallSettings, credit, recall
 from synlearner.memory.cache import VectorCache
-from synlearner.memory.credit import NOISE_VARIANCE, observed
+from synlearner.memory.credit import observed
 from synlearner.memory.filters import compile_filter
 from synlearner.memory.index import pack
 from synlearner.memory.library import Library
+from synlearner.memory.regression import NOISE_VARIANCE
 
 DIMENSION = 384
 FILTERS: dict[str, dict[str, Any] | None] = {

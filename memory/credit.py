@@ -31,6 +31,8 @@ from synlearner.memory.records import MICRO, PRIOR_MEAN, PRIOR_VARIANCE, Record,
 from synlearner.memory.regression import NOISE_VARIANCE, SHRINKAGE, Regression, least_variance, noise_of
 from synlearner.memory.state import MemoryState
 
+__all__ = ["NOISE_VARIANCE", "ancestors", "baseline_of", "credit", "doubts", "evidence", "joint_update", "observed"]
+
 NEIGHBOURS = 20
 """Most items that are solved for beside the used ones: those that were used beside them most often."""
 DISCOUNT = 0.5
