@@ -4,9 +4,9 @@
     lexical    = BM25 as a share of the most that the query could give (`synlearner.memory.lexical`), in [0, 1)
     fusion     = 61/2 x (1 / (60 + dense rank) + 1 / (60 + lexical rank)), in [0, 1]; a rank of 0 adds nothing
     relevance  = max(similarity, lexical) x (1 + fusion) / 2; below `gate`, that maximum keeps an item out
-    draw       = posterior mean + scale x posterior deviation x a seeded normal number (Thompson) + what its use would
-                 teach (`synlearner.memory.knowledge`)
-    score      = relevance x (1 + draw, clamped to ±strength) / (1 + strength), in [0, 1]; ties by id
+    draw       = posterior mean + scale x posterior deviation x a seeded normal number (Thompson)
+    teaches    = with a seed, what an outcome of its use would be worth to later choices (`synlearner.memory.knowledge`)
+    score      = relevance x (1 + (draw + teaches), clamped to ±strength) / (1 + strength), in [0, 1]; ties by id
 
 Up to k are chosen, one after the other: whoever has the largest score x (1 - diversity x overlap), the overlap being
 the largest cosine to one that was chosen before; if it fits into what is left of the tokens. An item that is known to
@@ -126,13 +126,13 @@ def recall(
     choice = Choice([fused for _, fused, _, _ in entries], given, overlaps, k, settings)
     if seed is not None and settings.horizon and k < len(given):
         choice.learn_from(together)
-    chosen, reasons, overlap, draws = choice.made(draws)
+    chosen, reasons, overlap, worth = choice.made(draws)
     propensities = _propensities(choice, given, seed, settings, chosen)
     candidates = [
         Candidate(
             item=option.item, similarity=similarity, lexical=option.lexical, dense_rank=option.dense_rank,
             lexical_rank=option.lexical_rank, relevance=fused, utility=option.mean,
-            deviation=math.sqrt(option.variance), draw=draws[place], score=score(fused, draws[place], settings.strength),
+            deviation=math.sqrt(option.variance), draw=draws[place], score=score(fused, worth[place], settings.strength),
             overlap=overlap[place], tokens=option.tokens, propensity=propensities[place], chosen=place in chosen,
             reason=reasons[place],
         )
@@ -233,7 +233,7 @@ class Choice:
         self._knowledge = Knowledge(means, deviations, correlations, levels, noise, self._settings.horizon)
 
     def made(self, draws: Sequence[float]) -> tuple[set[int], list[str], list[float], list[float]]:
-        """Return the places of the chosen ones; for all why they were not, their overlap, and their final draw."""
+        """Return the places of the chosen ones; for all why they were not, their overlap, and draw + teaches."""
         settings, options = self._settings, self._options
         reasons = ["worse" if harmless else "harms" for harmless in self._harmless]
         waiting = [place for place, reason in enumerate(reasons) if reason == "worse"]

@@ -34,8 +34,7 @@ def test_the_table_is_what_the_recall_recorded(ran: dict[str, Any]) -> None:
         for column, value in {
             "similarity": candidate.similarity, "lexical": candidate.lexical, "rank": candidate.dense_rank,
             "lexical rank": candidate.lexical_rank, "relevance": candidate.relevance, "mean": candidate.utility,
-            "deviation": candidate.deviation, "normal": normal(fact.seed, candidate.item), "teaches":
-            candidate.draw - candidate.utility - 0.12 * candidate.deviation * normal(fact.seed, candidate.item),
+            "deviation": candidate.deviation, "normal": normal(fact.seed, candidate.item), "teaches": candidate.score * 1.3 / candidate.relevance - 1 - candidate.draw,
             "draw": candidate.draw,
             "score": candidate.score,
         }.items():  # fmt: skip
@@ -49,8 +48,8 @@ def test_the_formulas_of_the_page_give_its_numbers() -> None:
         x = {name: float(value) for name, value in row.items() if name not in ("item", "chosen")}
         fusion = 61 / 2 * (1 / (60 + x["rank"]) + 1 / (60 + x["lexical rank"]))
         assert max(x["similarity"], x["lexical"]) * (1 + fusion) / 2 == pytest.approx(x["relevance"], abs=2e-6)
-        assert x["mean"] + 0.12 * x["deviation"] * x["normal"] + x["teaches"] == pytest.approx(x["draw"], abs=2e-6)
-        bounded = max(-0.3, min(0.3, x["draw"]))
+        assert x["mean"] + 0.12 * x["deviation"] * x["normal"] == pytest.approx(x["draw"], abs=2e-6)
+        bounded = max(-0.3, min(0.3, x["draw"] + x["teaches"]))
         assert x["relevance"] * (1 + bounded) / 1.3 == pytest.approx(x["score"], abs=2e-6)
 
 

@@ -142,13 +142,14 @@ def test_a_seed_draws_around_the_mean_and_none_takes_it() -> None:
 def test_what_an_outcome_would_teach_worked_by_hand() -> None:
     """Two equal items of N(0, .04), one to be chosen: both stand at the level 0, of density 1 / (.2 sqrt(2 pi)) = 1.9947.
 
-    An outcome of noise .0625 makes the variance smaller by .04^2 / (.0625 + .04) = .01561; half of 60 x 1.9947 x .01561
-    is .93411, whichever is asked.
+    An outcome of noise .0625 makes the variance smaller by .04^2 / (.0625 + .04) = .01561; half of 10 x 1.9947 x .01561
+    is .15569, whichever is asked. The draw does not tell of it.
     """
-    for item in ask(option("a", 0.9, variance=0.04), option("b", 0.9, variance=0.04), k=1, seed=1, scale=0.0):
-        assert item.draw == pytest.approx(0.93411, abs=1e-5)
-    few = ask(option("a", 0.9, variance=0.04), option("b", 0.9, variance=0.04), k=2, seed=1, scale=0.0)
-    assert [item.draw for item in few] == [0.0, 0.0], "both are chosen, whatever is learnt"
+    pair = option("a", 0.9, variance=0.04), option("b", 0.9, variance=0.04)
+    for item in ask(*pair, k=1, seed=1, scale=0.0, horizon=10.0):
+        assert (item.draw, item.score) == (0.0, pytest.approx(item.relevance * 1.15569 / 1.3, abs=1e-5))
+    for item in ask(*pair, k=2, seed=1, scale=0.0):
+        assert item.score == item.relevance / 1.3, "both are chosen, whatever is learnt"
 
 
 def test_items_that_were_always_used_together_are_told_apart() -> None:
