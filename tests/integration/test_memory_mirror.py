@@ -182,7 +182,9 @@ def test_rows_of_a_second_process_are_in_no_answer(home: Path, expected: list[An
     subprocess.run([sys.executable, "-c", INTRUDER, str(folder)], check=True)
     with Memory.open(home, embedder=HashEmbedder()) as memory:
         assert answers(memory) == expected
-        assert "files of generation 1 are not what was written" in memory.stats()["mirror"]["last_problem"]
+        # Whether it has written its index by then, or only its log, is ChromaDB's matter.
+        seen = ("are not what was written", "it holds 250 vectors, its status says 150")
+        assert any(what in memory.stats()["mirror"]["last_problem"] for what in seen)
 
 
 def test_damage_under_an_open_mirror_changes_no_answer(home: Path, expected: list[Any]) -> None:
