@@ -176,7 +176,7 @@ def main() -> None:
         index = library._live()[0]  # noqa: SLF001 - the index that the searches above used
         found["recall_at_10"] = recall_at_10(index, queries)
         found["feedback_ms"] = timed(lambda turn: judge(state, library, turn), args.queries)
-    found["fold_per_s"] = fold_rate(state, 40_000)
+    found["fold_per_s"] = fold_rate(state, 16_000)
     print(json.dumps(found))
 
 
