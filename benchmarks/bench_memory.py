@@ -26,10 +26,11 @@ from synlearner.events import Candidate, Event, ExperienceItem, ExperienceLearne
 from synlearner.events.blobs import BlobStore
 from synlearner.memory import ExactIndex, MemoryState, RecallSettings, credit, recall
 from synlearner.memory.cache import VectorCache
-from synlearner.memory.credit import NOISE_VARIANCE, observed
+from synlearner.memory.credit import observed
 from synlearner.memory.filters import compile_filter
 from synlearner.memory.index import pack
 from synlearner.memory.library import Library
+from synlearner.memory.regression import NOISE_VARIANCE
 
 DIMENSION = 384
 FILTERS: dict[str, dict[str, Any] | None] = {
@@ -175,7 +176,7 @@ def main() -> None:
         index = library._live()[0]  # noqa: SLF001 - the index that the searches above used
         found["recall_at_10"] = recall_at_10(index, queries)
         found["feedback_ms"] = timed(lambda turn: judge(state, library, turn), args.queries)
-    found["fold_per_s"] = fold_rate(state, 40_000)
+    found["fold_per_s"] = fold_rate(state, 16_000)
     print(json.dumps(found))
 
 

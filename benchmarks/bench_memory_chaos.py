@@ -1,8 +1,9 @@
 """The ChromaDB folder deleted, truncated, with flipped bits, locked, stale, or under a second process: answers stay.
 
-Each trial spoils the mirror of a copy of a home in one way, opens the home in a child process (a crash of the host would
-be seen), asks it, and compares every result with what the exact search said before. Small homes are asked as if they
-were large: the mirror is asked from the first vector on.
+Each trial puts a sound mirror into a home, spoils it in one way, opens the home in a child process (a crash of the host
+would be seen), asks it, and compares every result and the digest with what the exact search said before. Small homes are
+asked as if they were large: the mirror is asked from the first vector on. The first answer is timed from the opening of
+the home; what Python and its modules take to load before that is not in it.
 
     python benchmarks/bench_memory_chaos.py [--trials 300] [--items 1500]
 """
@@ -13,6 +14,7 @@ import multiprocessing as mp
 import random
 import shutil
 import sqlite3
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -140,7 +142,7 @@ def main() -> None:
     args = parser.parse_args()
     rng = random.Random(0)
     wrong = crashed = 0
-    slowest = 0.0
+    seconds: list[float] = []
     each: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -152,22 +154,24 @@ def main() -> None:
                 memory.rebuild_mirror()
         with Memory.open(root / "whole", embedder=HashEmbedder(), mirror=False) as memory:
             expected = [memory.search(query, k=5, explain=True) for query in QUERIES], memory.digest()
+        home, sound = root / "whole", root / "sound"
+        shutil.copytree(mirror_of(home), sound)
         for trial in range(args.trials):
             name = list(HARMS)[trial % len(HARMS)]
-            home = Path(shutil.copytree(root / "whole", root / "copy"))
+            shutil.rmtree(mirror_of(home), ignore_errors=True)
+            shutil.copytree(sound, mirror_of(home))
             let_go = HARMS[name](home, rng)
             found = asked(home)
             if let_go:
                 let_go()
             crashed += found is None
             wrong += found is not None and found[1:] != expected
-            slowest = max(slowest, found[0] if found else 0.0)
+            seconds.append(found[0] if found else float("inf"))
             each[name] = each.get(name, 0) + 1
-            shutil.rmtree(home)
             if args.verbose:
                 print(name, round(found[0], 2) if found else "died", flush=True)
     print(json.dumps({"trials": each, "items": args.items, "wrong": wrong, "crashed": crashed,
-                      "slowest_first_answer_s": round(slowest, 2)}))  # fmt: skip
+                      "first_answer_s": {"median": round(statistics.median(seconds), 2), "slowest": round(max(seconds), 2)}}))  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -2,18 +2,19 @@ r"""Who earned an outcome: one joint Bayesian regression over all items that wer
 
 An outcome is explained by its family's baseline plus the gains of the items that were used, with normal noise:
 
-    y = b_family + sum of g_i over the used items + e          g_i ~ N(0, .15^2)   b_f ~ N(mean of all, .15^2)   e ~ N(0, s2)
+    y = b_family + sum of g_i over the used items + e          g_i ~ N(0, .15^2)   b_f ~ N(mean of all, t2)   e ~ N(0, s2)
 
 The memory keeps integer sums (`synlearner.memory.records`): how often two items were used together, the outcomes each
 was used for, and the same for each family. With n_ij, y_i, n_fi, n_f, y_f of these sums, s2 the noise, P the prior
-precision x s2, and every baseline eliminated, the gains are the solution of
+precision x s2, P_b = s2 / t2, and every baseline eliminated, the gains are the solution of
 
     K_ij = n_ij + [i = j] (P + s2 w_i) - sum_f n_fi n_fj / (P_b + n_f)
     h_i  = y_i + s2 m_i - sum_f n_fi (y_f + P_b mean) / (P_b + n_f)              g = K^-1 h      var g = s2 K^-1
 
 where w_i and m_i are what is known from elsewhere (a person's judgement, a finished task, another home). Only the used
 items and those they were used beside before are solved for; others stand at their mean. The solution goes into the
-event, so a fold only takes it over. `s2` is the variance of outcomes within their families, between .1^2 and .5^2.
+event, so a fold only takes it over. `s2` is the variance of outcomes within their families, between .1^2 and .5^2;
+`t2` that between the families, between .05^2 and .3^2; each as far as it is known.
 
 An item that comes along with better ones is not praised for them, as equal shares would do: `benchmarks/bench_memory_credit.py` compares.
 Items that others were learnt from move by `DISCOUNT` of their descendants' move for each step along provenance.
@@ -25,17 +26,13 @@ from collections.abc import Iterable, Sequence
 
 from synlearner.errors import ConfigError
 from synlearner.events.types import Credit, ExperienceCredited
-from synlearner.memory.linear import solve
-from synlearner.memory.records import EVIDENCE, MICRO, PRIOR_MEAN, PRIOR_VARIANCE, Record, on_grid
+from synlearner.memory.knowledge import Together
+from synlearner.memory.records import MICRO, PRIOR_MEAN, PRIOR_VARIANCE, Record, on_grid
+from synlearner.memory.regression import NOISE_VARIANCE, SHRINKAGE, Regression, least_variance, noise_of
 from synlearner.memory.state import MemoryState
 
-NOISE_VARIANCE = 0.25**2
-"""Of one outcome around what its family and its items explain, in squared units of the outcome, until it is known."""
-NOISE_LIMITS = (0.1**2, 0.5**2)
-BASELINE_VARIANCE = 0.15**2
-"""Of the families' baselines around the mean of all outcomes."""
-SHRINKAGE = 4.0
-"""Outcomes of its own at which a family's recorded baseline counts as much as the mean of all families."""
+__all__ = ["NOISE_VARIANCE", "ancestors", "baseline_of", "credit", "doubts", "evidence", "joint_update", "observed"]
+
 NEIGHBOURS = 20
 """Most items that are solved for beside the used ones: those that were used beside them most often."""
 DISCOUNT = 0.5
@@ -105,7 +102,7 @@ def observed(
         mean, variance = prior or (PRIOR_MEAN, PRIOR_VARIANCE)
         precision = 1 / variance + 1 / noise
         mean = (mean / variance + gain / noise) / precision
-        credits_ = [Credit(item=item, mean=on_grid(mean), variance=_variance(1 / precision), depth=0)]
+        credits_ = [Credit(item=item, mean=on_grid(mean), variance=least_variance(1 / precision), depth=0)]
     else:
         item = state.newest(item).item.id
         solved = Regression(state, _local([item], state)).observation(item, gain, noise).gains()
@@ -123,103 +120,13 @@ def evidence(mean: float, variance: float) -> tuple[float, float] | None:
     return (mean / variance - PRIOR_MEAN / PRIOR_VARIANCE) / precision + 0.0, 1 / precision
 
 
-class Regression:
-    """The sums behind some items, with an outcome or an observation that is not in the state yet."""
+def doubts(state: MemoryState) -> Together:
+    """Return what says which doubts of items' gains go together, and how much outcomes vary."""
 
-    def __init__(self, state: MemoryState, items: Sequence[str]) -> None:
-        self._items = items
-        self._place = {item: place for place, item in enumerate(items)}
-        self._noise = noise_of(state)
-        self._prior = self._noise / PRIOR_VARIANCE
-        self._baseline = self._noise / BASELINE_VARIANCE
-        self._records = [state.records[item] for item in items]
-        self._state = state
-        self._extra: tuple[str, float, list[str]] | None = None
-        self._seen: tuple[str, float, float] | None = None
+    def together(items: Sequence[str]) -> tuple[Sequence[Sequence[float]], float]:
+        return Regression(state, items).correlations(), noise_of(state)
 
-    def outcome(self, family: str, outcome: float, used: list[str]) -> "Regression":
-        """Count an outcome too."""
-        self._extra = (family, outcome, used)
-        return self
-
-    def observation(self, item: str, gain: float, noise: float) -> "Regression":
-        """Count an observation too."""
-        self._seen = (item, gain, noise)
-        return self
-
-    def gains(self) -> dict[str, tuple[float, float]]:
-        """Return the (mean, variance) of each item's gain."""
-        if not self._items:
-            return {}
-        matrix, right = self._items_alone()
-        extra = {self._extra[0]} if self._extra and self._extra[2] else set()
-        for family in sorted(extra.union(*(record.families for record in self._records))):
-            self._eliminate(family, matrix, right)
-        means, inverse = solve(matrix, right)
-        return {
-            item: (on_grid(mean), _variance(self._noise * share))
-            for item, mean, share in zip(self._items, means, inverse, strict=True)
-        }
-
-    def _items_alone(self) -> tuple[list[list[float]], list[float]]:
-        """Return K and h without the families' share."""
-        size = len(self._items)
-        matrix = [[0.0] * size for _ in range(size)]
-        right = [0.0] * size
-        for row, record in enumerate(self._records):
-            known = record.weight / EVIDENCE, record.moment / EVIDENCE
-            matrix[row][row] = self._prior + self._noise * known[0]
-            right[row] = record.total / MICRO + self._prior * PRIOR_MEAN + self._noise * known[1]
-            for partner, count in sorted(record.partners.items()):
-                column = self._place.get(partner)
-                if column is None:
-                    right[row] -= count * self._state.records[partner].mean
-                else:
-                    matrix[row][column] += count
-        if self._extra:
-            places = [self._place[item] for item in self._extra[2]]
-            for row in places:
-                right[row] += self._extra[1]
-                for column in places:
-                    matrix[row][column] += 1
-        if self._seen:
-            place = self._place[self._seen[0]]
-            matrix[place][place] += self._noise / self._seen[2]
-            right[place] += self._noise * self._seen[1] / self._seen[2]
-        return matrix, right
-
-    def _eliminate(self, name: str, matrix: list[list[float]], right: list[float]) -> None:
-        """Take a family's baseline out of K and h."""
-        family = self._state.families.get(name)
-        uses = dict(family.uses) if family else {}
-        count, total = (family.outcomes, family.total / MICRO) if family else (0, 0.0)
-        if self._extra and self._extra[0] == name:
-            count, total = count + 1, total + self._extra[1]
-            for item in self._extra[2]:
-                uses[item] = uses.get(item, 0) + 1
-        overall = self._state.overall
-        # The first outcome of all has nothing to be compared with: it is the mean.
-        mean = overall.total / (overall.outcomes * MICRO) if overall.outcomes else total
-        level = total + self._baseline * mean
-        inside = []
-        for item, used in sorted(uses.items()):
-            if item in self._place:
-                inside.append((self._place[item], used))
-            else:
-                level -= used * self._state.records[item].mean
-        weight = 1 / (self._baseline + count)
-        for row, mine in inside:
-            right[row] -= mine * level * weight
-            for column, theirs in inside:
-                matrix[row][column] -= mine * theirs * weight
-
-
-def noise_of(state: MemoryState) -> float:
-    """Return the variance of outcomes within their families, shrunk towards NOISE_VARIANCE while there are few."""
-    within = max(0, state.overall.squares - state.explained) / MICRO
-    freedom = max(0, state.overall.outcomes - len(state.families))
-    low, high = NOISE_LIMITS
-    return min(high, max(low, (within + SHRINKAGE * NOISE_VARIANCE) / (freedom + SHRINKAGE)))
+    return together
 
 
 def baseline_of(family: str, state: MemoryState) -> float:
@@ -290,10 +197,6 @@ def ancestors(record: Record, state: MemoryState) -> list[tuple[str, int]]:
             if each.item.id != record.item.id:
                 found.setdefault(each.item.id, depth)
     return list(found.items())
-
-
-def _variance(value: float) -> float:
-    return max(on_grid(value), 2.0**-30)
 
 
 def _check(outcome: float, family: str) -> None:

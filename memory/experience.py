@@ -18,7 +18,7 @@ from synlearner.events.types import (
     ExperienceRecalled,
 )
 from synlearner.memory.codes import Matrix
-from synlearner.memory.credit import credit, evidence, observed
+from synlearner.memory.credit import credit, doubts, evidence, observed
 from synlearner.memory.embedders import Embedder, default_embedder
 from synlearner.memory.filters import compile_filter
 from synlearner.memory.index import check_vectors, exact_cosines, pack, unpack
@@ -245,7 +245,7 @@ class Experience:
             options = self._library.nearest(vector, query, passes, scope, count, exact=True)
         else:
             options = self._library.nearest_then(vector, query, passes, scope, count, state)
-        return recall(vector, options, k=k, seed=seed, settings=rules)
+        return recall(vector, options, k=k, seed=seed, settings=rules, together=doubts(state or self.state))
 
     def _alike(self, record: Record) -> list[tuple[Record, float]]:
         """Return the items near to a record with the cosines, nearest first, without itself."""

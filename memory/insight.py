@@ -17,9 +17,9 @@ from synlearner.events.types import (
     ExperienceSplit,
     FeedbackGiven,
 )
-from synlearner.memory.credit import noise_of
 from synlearner.memory.items import result_of
 from synlearner.memory.records import MICRO, Record
+from synlearner.memory.regression import noise_of
 from synlearner.memory.state import MemoryState
 
 

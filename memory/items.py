@@ -90,6 +90,8 @@ def check_count(count: Any, name: str) -> int:
 
 def embedded_text(item: ExperienceItem) -> str:
     """Return what is embedded of *item*: its title, when it applies, and its content."""
+    if not (item.title or item.when):
+        return item.content  # a hundred thousand of them are asked for at once
     return "\n".join(part for part in (item.title, item.when, item.content) if part)
 
 

@@ -26,7 +26,7 @@ from synlearner.memory.state import MemoryState
 from synlearner.memory.table import Mask, Table
 
 MIRROR_FROM = 100_000
-"""Vectors of a scope from which on it has a mirror that a search asks. Below, the scan is quick (3 ms at 10^5)."""
+"""Vectors of a scope from which on it has a mirror that a search asks. Below, codes and scan are quick."""
 MIRROR_ASK = 100
 """How many it is asked for, at least: it is approximate, and what it returns is computed again."""
 MIRROR_MOST = 250

@@ -12,6 +12,32 @@ def solve(matrix: list[list[float]], right: list[float]) -> tuple[list[float], l
 
     """
     size = len(right)
+    lower = _factor(matrix)
+    forward = _forward(lower, right, 0)
+    solution = [0.0] * size
+    for row in range(size - 1, -1, -1):
+        total = forward[row]
+        for below in range(row + 1, size):
+            total -= lower[below][row] * solution[below]
+        solution[row] = total / lower[row][row]
+    # (L L^T)^-1 has the squared length of the columns of L^-1 on its diagonal.
+    return solution, [math.fsum(value * value for value in column) for column in _columns(lower)]
+
+
+def inverse(matrix: list[list[float]]) -> list[list[float]]:
+    """Return the inverse of a symmetric positive definite *matrix*; only its lower triangle is read."""
+    columns = _columns(_factor(matrix))
+    found = [[0.0] * len(columns) for _ in columns]
+    for row, mine in enumerate(columns):
+        for column in range(row + 1):
+            total = math.fsum(a * b for a, b in zip(mine[row:], columns[column][row:], strict=True))
+            found[row][column] = found[column][row] = total
+    return found
+
+
+def _factor(matrix: list[list[float]]) -> list[list[float]]:
+    """Return L of *matrix* = L L^T (Cholesky)."""
+    size = len(matrix)
     lower = [[0.0] * size for _ in range(size)]
     for row in range(size):
         mine = lower[row]
@@ -25,20 +51,13 @@ def solve(matrix: list[list[float]], right: list[float]) -> tuple[list[float], l
         for place in range(row):
             total -= mine[place] * mine[place]
         mine[row] = math.sqrt(total)
-    forward = _forward(lower, right, 0)
-    solution = [0.0] * size
-    for row in range(size - 1, -1, -1):
-        total = forward[row]
-        for below in range(row + 1, size):
-            total -= lower[below][row] * solution[below]
-        solution[row] = total / lower[row][row]
-    # (L L^T)^-1 has the squared length of the columns of L^-1 on its diagonal.
-    diagonal = []
-    for column in range(size):
-        unit = [0.0] * size
-        unit[column] = 1.0
-        diagonal.append(math.fsum(value * value for value in _forward(lower, unit, column)))
-    return solution, diagonal
+    return lower
+
+
+def _columns(lower: list[list[float]]) -> list[list[float]]:
+    """Return the columns of L^-1."""
+    size = len(lower)
+    return [_forward(lower, [float(row == column) for row in range(size)], column) for column in range(size)]
 
 
 def _forward(lower: list[list[float]], right: list[float], start: int) -> list[float]:

@@ -18,13 +18,14 @@ from synlearner.events.types import (
     FeedbackGiven,
 )
 from synlearner.memory import insight
-from synlearner.memory.credit import NOISE_VARIANCE, observed
+from synlearner.memory.credit import observed
 from synlearner.memory.embedders import Embedder
 from synlearner.memory.exchange import WRITERS, Line, Posterior, read
 from synlearner.memory.filters import compile_filter
 from synlearner.memory.items import Fields, check_count, check_text, new_item, quotation, result_of
 from synlearner.memory.recall import recall
 from synlearner.memory.records import Record
+from synlearner.memory.regression import NOISE_VARIANCE
 from synlearner.memory.snapshot import MEMORY
 from synlearner.memory.state import MemoryState
 from synlearner.memory.upkeep import Results, Upkeep, change

@@ -5,7 +5,8 @@
     fusion     = 61/2 x (1 / (60 + dense rank) + 1 / (60 + lexical rank)), in [0, 1]; a rank of 0 adds nothing
     relevance  = max(similarity, lexical) x (1 + fusion) / 2; below `gate`, that maximum keeps an item out
     draw       = posterior mean + scale x posterior deviation x a seeded normal number (Thompson)
-    score      = relevance x (1 + draw, clamped to ±strength) / (1 + strength), in [0, 1]; ties by id
+    teaches    = with a seed, what an outcome of its use would be worth to later choices (`synlearner.memory.knowledge`)
+    score      = relevance x (1 + (draw + teaches), clamped to ±strength) / (1 + strength), in [0, 1]; ties by id
 
 Up to k are chosen, one after the other: whoever has the largest score x (1 - diversity x overlap), the overlap being
 the largest cosine to one that was chosen before; if it fits into what is left of the tokens. An item that is known to
@@ -28,6 +29,7 @@ from synlearner.events.chance import derive_seed
 from synlearner.events.types import Candidate
 from synlearner.memory.codes import Matrix
 from synlearner.memory.index import exact_cosines
+from synlearner.memory.knowledge import Knowledge, Together, independent
 
 RRF = 60.0
 """Reciprocal rank fusion's constant: Cormack, Clarke and Büttcher (SIGIR 2009)."""
@@ -44,8 +46,10 @@ class RecallSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Least similarity, or lexical share."""
     strength: float = 0.3
     """Most that utility may change a score, as a part of the relevance; 0 ranks by relevance alone."""
-    scale: float = 0.3
-    """Thompson scale: 0 never explores, 1 is the textbook."""
+    scale: float = 0.12
+    """Thompson scale: 0 never draws, 1 is the textbook."""
+    horizon: float = 60.0
+    """Later outcomes that a choice is made for too: what its outcome would teach counts so often; 0 does not ask."""
     abstain: float = 2.0
     """Posterior deviations below 0 from which on an item is not chosen."""
     diversity: float = 0.3
@@ -81,11 +85,18 @@ def settings_from(recorded: dict[str, float]) -> RecallSettings:
     """Return the settings that an event holds. Raises ConfigError if it holds none (version 1 did not)."""
     if not recorded:
         raise ConfigError("this recall was recorded without its settings (version 1): it cannot be recomputed")
-    return msgspec.convert({**recorded, "pool": int(recorded["pool"])}, RecallSettings)
+    # Recalls before there was a horizon did not look beyond themselves.
+    return msgspec.convert({"horizon": 0.0, **recorded, "pool": int(recorded["pool"])}, RecallSettings)
 
 
 def recall(
-    query: Matrix, options: Sequence[Option], *, k: int, seed: int | None, settings: RecallSettings
+    query: Matrix,
+    options: Sequence[Option],
+    *,
+    k: int,
+    seed: int | None,
+    settings: RecallSettings,
+    together: Together = independent,
 ) -> list[Candidate]:
     """Return the relevant *options* as candidates, best first, with up to *k* of them chosen.
 
@@ -95,6 +106,7 @@ def recall(
         k: Most items to choose; 0 considers nobody.
         seed: Of the Thompson draws; None takes the posterior mean.
         settings: How to choose.
+        together: What is doubted of the options' gains together; only asked with a seed and a horizon.
 
     """
     if k == 0 or not options:
@@ -108,17 +120,19 @@ def recall(
             entries.append((similarity, fused, option, place))
     entries.sort(key=lambda entry: entry[2].item)
     kept = vectors[[place for *_, place in entries]] if entries else vectors[:0]
-    overlaps = _Overlaps(kept)
-    draws = [_draw(option, settings, None if seed is None else normal(seed, option.item)) for *_, option, _ in entries]
-    fused_ = [fused for _, fused, _, _ in entries]
+    overlaps = Overlaps(kept)
     given = [option for _, _, option, _ in entries]
-    chosen, reasons, overlap = _choose(fused_, draws, given, overlaps, k, settings)
-    propensities = _propensities(fused_, given, overlaps, k, seed, settings, chosen)
+    draws = [_draw(option, settings, None if seed is None else normal(seed, option.item)) for option in given]
+    choice = Choice([fused for _, fused, _, _ in entries], given, overlaps, k, settings)
+    if seed is not None and settings.horizon and k < len(given):
+        choice.learn_from(together)
+    chosen, reasons, overlap, worth = choice.made(draws)
+    propensities = _propensities(choice, given, seed, settings, chosen)
     candidates = [
         Candidate(
             item=option.item, similarity=similarity, lexical=option.lexical, dense_rank=option.dense_rank,
             lexical_rank=option.lexical_rank, relevance=fused, utility=option.mean,
-            deviation=math.sqrt(option.variance), draw=draws[place], score=score(fused, draws[place], settings.strength),
+            deviation=math.sqrt(option.variance), draw=draws[place], score=score(fused, worth[place], settings.strength),
             overlap=overlap[place], tokens=option.tokens, propensity=propensities[place], chosen=place in chosen,
             reason=reasons[place],
         )
@@ -160,7 +174,7 @@ def _draw(option: Option, settings: RecallSettings, chance: float | None) -> flo
     return option.mean + settings.scale * math.sqrt(option.variance) * chance
 
 
-class _Overlaps:
+class Overlaps:
     """Cosines between the options, clamped to [0, 1], computed when they are asked for."""
 
     def __init__(self, vectors: Matrix) -> None:
@@ -174,50 +188,91 @@ class _Overlaps:
         return self._rows[place]
 
 
-def _choose(
-    relevances: Sequence[float],
-    draws: Sequence[float],
-    options: Sequence[Option],
-    overlaps: _Overlaps,
-    k: int,
-    settings: RecallSettings,
-) -> tuple[set[int], list[str], list[float]]:
-    """Return the places of the chosen ones; for all why they were not, and their overlap with those chosen before."""
-    scores = [score(each, draw, settings.strength) for each, draw in zip(relevances, draws, strict=True)]
-    reasons = ["worse"] * len(options)
-    for place, option in enumerate(options):
-        if option.mean + settings.abstain * math.sqrt(option.variance) < 0:
-            reasons[place] = "harms"
-    waiting = [place for place, reason in enumerate(reasons) if reason == "worse"]
-    overlap = [0.0] * len(options)
-    chosen: set[int] = set()
-    left = settings.tokens
-    while waiting and len(chosen) < k:
-        # Options are sorted by id, and the first of equals wins.
-        best = max(waiting, key=lambda place: scores[place] * (1 - settings.diversity * overlap[place]))
-        waiting.remove(best)
-        if options[best].tokens > left:
-            reasons[best] = "budget"
-            continue
-        left -= options[best].tokens
-        chosen.add(best)
-        reasons[best] = ""
-        if settings.diversity:
-            nearer = overlaps.of(best)
-            for place in range(len(options)):
-                if place not in chosen:
-                    overlap[place] = max(overlap[place], nearer[place])
-    return chosen, reasons, overlap
+class Choice:
+    """Choosing up to *k* of options that are sorted by id, again and again with other draws.
+
+    Args:
+        relevances: Of each option.
+        options: Sorted by id.
+        overlaps: Cosines between them; None where diversity is not asked for.
+        k: Most to choose.
+        settings: How to choose.
+
+    """
+
+    def __init__(
+        self,
+        relevances: Sequence[float],
+        options: Sequence[Option],
+        overlaps: Overlaps | None,
+        k: int,
+        settings: RecallSettings,
+    ) -> None:
+        self._relevances, self._options, self._overlaps = relevances, options, overlaps
+        self._k, self._settings = k, settings
+        self._harmless = [option.mean + settings.abstain * math.sqrt(option.variance) >= 0 for option in options]
+        self._knowledge: Knowledge | None = None
+
+    def learn_from(self, together: Together) -> None:
+        """Count what a choice would teach, too."""
+        means = [option.mean for option in self._options]
+        scores = sorted(
+            (
+                score(relevance_, mean, self._settings.strength)
+                for relevance_, mean, harmless in zip(self._relevances, means, self._harmless, strict=True)
+                if harmless
+            ),
+            reverse=True,
+        )
+        if len(scores) <= self._k:
+            return  # all of them are chosen, whatever is learnt
+        cut = (scores[self._k - 1] + scores[self._k]) / 2 * (1 + self._settings.strength)
+        levels = [cut / relevance_ - 1 if relevance_ else math.inf for relevance_ in self._relevances]
+        correlations, noise = together([option.item for option in self._options])
+        deviations = [math.sqrt(option.variance) for option in self._options]
+        self._knowledge = Knowledge(means, deviations, correlations, levels, noise, self._settings.horizon)
+
+    def made(self, draws: Sequence[float]) -> tuple[set[int], list[str], list[float], list[float]]:
+        """Return the places of the chosen ones; for all why they were not, their overlap, and draw + teaches."""
+        settings, options = self._settings, self._options
+        reasons = ["worse" if harmless else "harms" for harmless in self._harmless]
+        waiting = [place for place, reason in enumerate(reasons) if reason == "worse"]
+        overlap = [0.0] * len(options)
+        final = list(draws)
+        chosen: list[int] = []
+        left = settings.tokens
+        knowledge = self._knowledge.begun() if self._knowledge is not None else None
+        while waiting and len(chosen) < self._k:
+            if knowledge is not None:
+                worth = knowledge.worth()
+                for place in waiting:
+                    final[place] = draws[place] + worth[place]
+            # Options are sorted by id, and the first of equals wins.
+            best = max(waiting, key=lambda place: self._value(place, final, overlap))
+            waiting.remove(best)
+            if options[best].tokens > left:
+                reasons[best] = "budget"
+                continue
+            left -= options[best].tokens
+            chosen.append(best)
+            reasons[best] = ""
+            if knowledge is not None:
+                knowledge.use(best)
+            if settings.diversity and self._overlaps is not None:
+                nearer = self._overlaps.of(best)
+                for place in range(len(options)):
+                    if place not in chosen:
+                        overlap[place] = max(overlap[place], nearer[place])
+        return set(chosen), reasons, overlap, final
+
+    def _value(self, place: int, draws: Sequence[float], overlap: Sequence[float]) -> float:
+        settings = self._settings
+        rank = score(self._relevances[place], draws[place], settings.strength)
+        return rank * (1 - settings.diversity * overlap[place])
 
 
 def _propensities(
-    relevances: Sequence[float],
-    options: Sequence[Option],
-    overlaps: _Overlaps,
-    k: int,
-    seed: int | None,
-    settings: RecallSettings,
-    chosen: set[int],
+    choice: Choice, options: Sequence[Option], seed: int | None, settings: RecallSettings, chosen: set[int]
 ) -> list[float]:
     """Return how often each is chosen when the draws are repeated, the recorded draw included; 0 without a seed."""
     if seed is None:
@@ -226,7 +281,7 @@ def _propensities(
     chances = [_normals(derive_seed(seed, option.item, "propensity"), REPEATS) for option in options]
     for turn in range(REPEATS):
         draws = [_draw(option, settings, chance[turn]) for option, chance in zip(options, chances, strict=True)]
-        for place in _choose(relevances, draws, options, overlaps, k, settings)[0]:
+        for place in choice.made(draws)[0]:
             counts[place] += 1
     return [count / (REPEATS + 1) for count in counts]
 

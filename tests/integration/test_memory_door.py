@@ -27,6 +27,25 @@ def test_importing_the_memory_loads_nothing_heavy() -> None:
     assert json.loads(run("-c", code)) == []
 
 
+ALONE = f"""
+import sys, json
+from synlearner.memory import HashEmbedder, Memory
+with Memory.open(sys.argv[1], embedder=HashEmbedder(64), mirror=False) as memory:
+    item = memory.add("Ask for slang.")["results"][0]["id"]
+    memory.feedback(item, 1.0)
+    memory.search("slang", filters={{"uses": {{"gte": 1}}}}, explain=True)
+    fact = memory.recall("slang", k=2, seed=1, round=1)
+    memory.credited(0.5, "family", fact.chosen)
+    memory.block("slang")
+    memory.export(sys.argv[1] + "/items.jsonl")
+print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))
+"""
+
+
+def test_a_memory_with_a_given_embedder_loads_nothing_heavy_either(tmp_path: Path) -> None:
+    assert json.loads(run("-c", ALONE, str(tmp_path / "home"))) == []
+
+
 def test_importing_the_memory_is_quick() -> None:
     # Processor time: it does not depend on what else the machine does.
     seconds = float(run("-c", "import synlearner.memory, time; print(time.process_time())"))

@@ -2,7 +2,11 @@
 
 import json
 import shutil
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +158,33 @@ def test_a_damaged_mirror_changes_no_answer_and_is_healed(
         assert memory.stats()["mirror"]["watermark"] == 150
         assert answers(memory) == expected
         assert len(memory.state.owners.keys() & proposals(memory, "trains")) == 150
+
+
+def test_a_database_that_somebody_holds_is_not_waited_for(home: Path, expected: list[Any]) -> None:
+    database = next((home / "derived" / "memory" / "mirror").glob("g*/chroma.sqlite3"))
+    with closing(sqlite3.connect(database, isolation_level=None)) as held:
+        held.execute("BEGIN EXCLUSIVE")
+        with Memory.open(home, embedder=HashEmbedder()) as memory:
+            assert answers(memory) == expected
+            assert "locked" in memory.stats()["mirror"]["last_problem"]
+
+
+INTRUDER = """
+import sys, chromadb, numpy
+client = chromadb.PersistentClient(sys.argv[1], settings=chromadb.config.Settings(anonymized_telemetry=False))
+(collection,) = client.list_collections()
+collection.add(ids=[f"{n:064}" for n in range(100)], embeddings=numpy.eye(100, 64, dtype=numpy.float32) + .001)
+"""
+
+
+def test_rows_of_a_second_process_are_in_no_answer(home: Path, expected: list[Any]) -> None:
+    folder = next((home / "derived" / "memory" / "mirror").glob("g*"))
+    subprocess.run([sys.executable, "-c", INTRUDER, str(folder)], check=True)
+    with Memory.open(home, embedder=HashEmbedder()) as memory:
+        assert answers(memory) == expected
+        # Whether it has written its index by then, or only its log, is ChromaDB's matter.
+        seen = ("are not what was written", "it holds 250 vectors, its status says 150")
+        assert any(what in memory.stats()["mirror"]["last_problem"] for what in seen)
 
 
 def test_damage_under_an_open_mirror_changes_no_answer(home: Path, expected: list[Any]) -> None:

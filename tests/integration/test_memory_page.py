@@ -34,7 +34,8 @@ def test_the_table_is_what_the_recall_recorded(ran: dict[str, Any]) -> None:
         for column, value in {
             "similarity": candidate.similarity, "lexical": candidate.lexical, "rank": candidate.dense_rank,
             "lexical rank": candidate.lexical_rank, "relevance": candidate.relevance, "mean": candidate.utility,
-            "deviation": candidate.deviation, "normal": normal(fact.seed, candidate.item), "draw": candidate.draw,
+            "deviation": candidate.deviation, "normal": normal(fact.seed, candidate.item), "teaches": candidate.score * 1.3 / candidate.relevance - 1 - candidate.draw,
+            "draw": candidate.draw,
             "score": candidate.score,
         }.items():  # fmt: skip
             assert float(row[column]) == pytest.approx(value, abs=6e-7), (row["item"], column)
@@ -47,9 +48,21 @@ def test_the_formulas_of_the_page_give_its_numbers() -> None:
         x = {name: float(value) for name, value in row.items() if name not in ("item", "chosen")}
         fusion = 61 / 2 * (1 / (60 + x["rank"]) + 1 / (60 + x["lexical rank"]))
         assert max(x["similarity"], x["lexical"]) * (1 + fusion) / 2 == pytest.approx(x["relevance"], abs=2e-6)
-        assert x["mean"] + 0.3 * x["deviation"] * x["normal"] == pytest.approx(x["draw"], abs=2e-6)
-        bounded = max(-0.3, min(0.3, x["draw"]))
+        assert x["mean"] + 0.12 * x["deviation"] * x["normal"] == pytest.approx(x["draw"], abs=2e-6)
+        bounded = max(-0.3, min(0.3, x["draw"] + x["teaches"]))
         assert x["relevance"] * (1 + bounded) / 1.3 == pytest.approx(x["score"], abs=2e-6)
+
+
+def test_what_an_outcome_teaches_is_as_the_page_says() -> None:
+    plain, slang = (
+        {name: float(value) for name, value in row.items() if name not in ("item", "chosen")} for row in rows()
+    )
+    cut = sum(x["relevance"] * (1 + x["mean"]) / 1.3 for x in (plain, slang)) / 2
+    for x in (plain, slang):
+        level, variance = cut * 1.3 / x["relevance"] - 1, x["deviation"] ** 2
+        density = math.exp(-((level - x["mean"]) ** 2) / variance / 2) / (x["deviation"] * math.sqrt(2 * math.pi))
+        assert 8 / 2 * density * variance**2 / (0.0625 + variance) == pytest.approx(x["teaches"], abs=2e-6)
+    assert f"at {cut:.4f}".replace(" 0", " ") in PAGE
 
 
 def test_the_recorded_recall_can_be_asked_again(ran: dict[str, Any]) -> None:

@@ -68,11 +68,17 @@ def test_a_mask_is_what_the_filter_says_of_each_item(
 TEXTS = st.lists(st.sampled_from(["red", "Green", "blue", "blue blue", "grey"]), max_size=6).map(" ".join)
 
 
-@given(st.lists(TEXTS, min_size=1, max_size=8), TEXTS, st.data())
-def test_words_of_replaced_texts_leave_no_trace(texts: list[str], query: str, data: st.DataObject) -> None:
+@given(st.lists(TEXTS, min_size=1, max_size=8), TEXTS, st.booleans(), st.data())
+def test_words_of_replaced_texts_leave_no_trace(
+    texts: list[str], query: str, at_once: bool, data: st.DataObject
+) -> None:
+    """Put one by one, or all at once, and changed later or not: it is one index."""
     changed = LexicalIndex()
+    if at_once:
+        changed.fill([data.draw(TEXTS) for _ in texts])
     for number, text in enumerate(texts):
-        changed.put(number, data.draw(TEXTS))
+        if not at_once:
+            changed.put(number, data.draw(TEXTS))
         changed.shares(query)
         changed.put(number, text)
     fresh = LexicalIndex()

@@ -11,7 +11,7 @@ from synlearner.agent.config import DaiSettings
 from synlearner.agent.strategies import Strategy, library
 from synlearner.events.types import Candidate
 from synlearner.memory import new_item
-from synlearner.memory.credit import NOISE_VARIANCE
+from synlearner.memory.regression import NOISE_VARIANCE
 from synlearner.memory.state import PRIOR_VARIANCE, Record
 
 A, B = "dashes/none/open", "headed/length/bold"

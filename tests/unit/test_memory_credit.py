@@ -8,8 +8,9 @@ import pytest
 
 from synlearner.errors import ConfigError
 from synlearner.events.types import Event, ExperienceCredited, ExperienceItem, ExperienceLearned
-from synlearner.memory.credit import NOISE_VARIANCE, SHRINKAGE, baseline_of, credit, evidence, joint_update, observed
-from synlearner.memory.linear import solve
+from synlearner.memory.credit import baseline_of, credit, evidence, joint_update, observed
+from synlearner.memory.linear import inverse, solve
+from synlearner.memory.regression import NOISE_VARIANCE, SHRINKAGE, Regression, spread_of
 from synlearner.memory.state import PRIOR_VARIANCE, MemoryState
 
 
@@ -119,6 +120,30 @@ def test_a_hard_family_is_no_fault_of_the_items() -> None:
     assert means(credit(0.2, "hard", ["a"], state_of(learned("a"), *hard, *easy)))["a"] == pytest.approx(0, abs=0.02)
 
 
+def test_the_spread_of_families_worked_by_hand() -> None:
+    """Means .2 and .8, 4 outcomes each without noise (s2 at its prior's share): t2 by moments, shrunk by 4 of .0225.
+
+    Within: (0 + 4 x .0625) / (6 + 4) = .025. Between: 8 x .3^2 - .025 = .695, / 4 = .17375;
+    (.17375 + 4 x .0225) / (1 + 4) = .05275.
+    """
+    state = state_of(*[outcome(0.2, "hard")] * 4, *[outcome(0.8, "easy")] * 4)
+    assert spread_of(state) == pytest.approx(0.05275, abs=1e-6)
+    assert spread_of(state_of(*[outcome(0.2, "one")] * 9)) == 0.15**2
+    alike = [outcome(0.5, f"f{number % 20}") for number in range(200)]
+    assert spread_of(state_of(*alike)) < 0.06**2, "families that do not differ"
+
+
+def test_correlations_are_those_of_the_inverse() -> None:
+    """Used together 9 times out of 9, and nothing else: only their sum is known."""
+    state = state_of(learned("a"), learned("b"), learned("c"), *many(0.5, times=9), *many(0.7, "a", "b", times=9))
+    found = np.array(Regression(state, ["a", "b", "c"]).correlations())
+    assert found == pytest.approx(found.T)
+    assert found.diagonal() == pytest.approx(1)
+    assert found[0, 1] < -0.5
+    assert found[0, 2] == found[1, 2] == 0
+    assert Regression(state, []).correlations() == []
+
+
 def test_an_observation_of_the_gain_itself_worked_by_hand() -> None:
     """Prior .0225, noise .0625: the mean of a judgement of 1 is .0225 / (.0225 + .0625) = .2647. No baseline moves."""
     state = state_of(learned("a"), outcome(0.5, "mr"))
@@ -198,6 +223,7 @@ def test_a_system_is_solved_as_numpy_solves_it() -> None:
         solution, diagonal = solve(matrix.tolist(), right.tolist())
         assert solution == pytest.approx(np.linalg.solve(matrix, right).tolist())
         assert diagonal == pytest.approx(np.diag(np.linalg.inv(matrix)).tolist())
+        assert np.array(inverse(matrix.tolist())) == pytest.approx(np.linalg.inv(matrix))
 
 
 def test_no_gain_is_minus_zero() -> None:

@@ -1,11 +1,22 @@
 """Recall: who may be chosen, in which order, and that chance is only seeded."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from synlearner.events.types import Candidate
 from synlearner.memory.embedders import Matrix
-from synlearner.memory.recall import Option, RecallSettings, normal, recall, relevance, score
+from synlearner.memory.recall import (
+    Option,
+    RecallSettings,
+    normal,
+    recall,
+    recorded,
+    relevance,
+    score,
+    settings_from,
+)
 
 SURE = 1e-12
 QUERY = np.array([1, 0], np.float32)
@@ -109,7 +120,7 @@ def test_what_does_not_fit_is_passed_over_for_what_does() -> None:
 
 def test_propensities_tell_how_often_chance_chooses() -> None:
     """Equal in all but the name, one of two is chosen: each about half of the time; and never surely not."""
-    found = ask(option("a", 0.9, variance=0.02), option("b", 0.9, variance=0.02), k=1, seed=1)
+    found = ask(option("a", 0.9, variance=0.02), option("b", 0.9, variance=0.02), k=1, seed=1, horizon=0.0)
     assert sum(each.propensity for each in found) == pytest.approx(1)
     assert all(0.25 < each.propensity < 0.75 for each in found)
     sure = ask(option("a", 0.9), option("b", 0.5), k=1, seed=1)
@@ -124,8 +135,43 @@ def test_strength_0_ranks_by_likeness_alone() -> None:
 def test_a_seed_draws_around_the_mean_and_none_takes_it() -> None:
     item = option("a", 0.9, mean=0.1, variance=0.04)
     assert ask(item)[0].draw == 0.1
-    assert ask(item, seed=3)[0].draw == 0.1 + 0.3 * 0.2 * normal(3, "a")
+    assert ask(item, seed=3)[0].draw == 0.1 + 0.12 * 0.2 * normal(3, "a")
     assert ask(item, seed=3) == ask(item, seed=3) != ask(item, seed=4)
+
+
+def test_what_an_outcome_would_teach_worked_by_hand() -> None:
+    """Two equal items of N(0, .04), one to be chosen: both stand at the level 0, of density 1 / (.2 sqrt(2 pi)) = 1.9947.
+
+    An outcome of noise .0625 makes the variance smaller by .04^2 / (.0625 + .04) = .01561; half of 10 x 1.9947 x .01561
+    is .15569, whichever is asked. The draw does not tell of it.
+    """
+    pair = option("a", 0.9, variance=0.04), option("b", 0.9, variance=0.04)
+    for item in ask(*pair, k=1, seed=1, scale=0.0, horizon=10.0):
+        assert item.draw == 0.0
+        assert item.score == pytest.approx(item.relevance * 1.15569 / 1.3, abs=1e-5)
+    for item in ask(*pair, k=2, seed=1, scale=0.0):
+        assert item.score == item.relevance / 1.3, "both are chosen, whatever is learnt"
+
+
+def test_items_that_were_always_used_together_are_told_apart() -> None:
+    """Of a and b only the sum is known: the second choice is c, as unknown but by itself, though b is as good."""
+    options = [option(name, 0.9, mean=0.1, variance=0.01) for name in "abcd"]
+    apart = [[1.0, -0.9, 0, 0], [-0.9, 1.0, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1.0]]
+
+    def asked(correlations: Any) -> list[str]:
+        found = recall(
+            QUERY, options, k=2, seed=1, settings=RecallSettings(scale=0.0, horizon=20.0, diversity=0.0),
+            together=lambda _: (correlations, 0.0625),
+        )  # fmt: skip
+        return sorted(chosen(found))
+
+    assert asked(np.eye(4).tolist()) == ["a", "b"]
+    assert asked(apart) == ["a", "c"]
+
+
+def test_a_recall_that_recorded_no_horizon_did_not_look_beyond_itself() -> None:
+    old = {name: value for name, value in recorded(RecallSettings(scale=0.3)).items() if name != "horizon"}
+    assert settings_from(old) == RecallSettings(scale=0.3, horizon=0.0)
 
 
 def test_draws_are_standard_normal_and_never_change() -> None:

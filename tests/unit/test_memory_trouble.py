@@ -58,6 +58,16 @@ def test_vectors_that_are_none_are_refused(tmp_path: Path, rows: Any, message: s
         assert memory.state.seq == 0
 
 
+def test_another_embedder_than_the_homes_is_refused_and_changes_nothing(memory: Memory, tmp_path: Path) -> None:
+    digest = memory.digest()
+    memory.close()
+    for write in (True, False):
+        with pytest.raises(ConfigError, match="embedder hash-32 does not fit: the vectors of this home are of hash-64"):
+            Memory.open(tmp_path / "home", embedder=HashEmbedder(32), mirror=False, write=write)
+    with Memory.open(tmp_path / "home", mirror=False) as again:
+        assert (again.digest(), again.search("slang")["results"][0]["memory"]) == (digest, "Ask for slang.")
+
+
 def test_k_of_0_gives_nothing_and_of_a_million_all(memory: Memory) -> None:
     assert memory.search("slang", k=0) == {"results": []}
     assert len(memory.search("slang", k=1_000_000)["results"]) == 1
