@@ -53,12 +53,12 @@ def constrained(card: Card, prompt: Prompt, decoding: Decoding) -> tuple[Prompt,
 
 
 def parse_json(card: Card, text: str) -> Row:
-    """Return the fields of a sample, or an empty row where it is no object that has them all."""
+    """Return the fields of a sample, or an empty row where it is no object of exactly these."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or found.keys() != card.fields.keys():
         return {}
     row = {name: found.get(name) for name in card.fields}
     texts = {name: value.strip() for name, value in row.items() if isinstance(value, str)}

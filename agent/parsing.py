@@ -105,16 +105,17 @@ def joined(card: Card, row: Mapping[str, str]) -> str:
 def copies(text: str, rows: Iterable[Row], *, share: float = 0.8) -> bool:
     """Tell whether *text* shares *share* of its word trigrams with one real row (short texts: all of its words)."""
     words = normal(text).split()
-    mine = _trigrams(words)
+    mine = trigrams(words)
     for row in rows:
         for value in row.values():
             other = normal(value).split()
-            if len(mine & _trigrams(other)) >= share * len(mine):
+            if len(mine & trigrams(other)) >= share * len(mine):
                 return True
     return False
 
 
-def _trigrams(words: list[str]) -> set[tuple[str, ...]]:
+def trigrams(words: list[str]) -> set[tuple[str, ...]]:
+    """Return the runs of three words, or all words of a shorter text as one run."""
     return {tuple(words[i : i + 3]) for i in range(max(1, len(words) - 2))}
 
 

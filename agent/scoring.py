@@ -13,6 +13,7 @@ from synlearner.agent.jsonform import parse_json
 from synlearner.agent.judge import Judge
 from synlearner.agent.parsing import copies, gate, joined, normal, parse
 from synlearner.agent.rewards import Parts, attribute_share, gain_share, quality, totals, worth
+from synlearner.agent.wording import Known, Wording
 from synlearner.events.types import PlannedPrompt, SampleGenerated, SampleScored
 from synlearner.memory import Embedder
 
@@ -125,15 +126,20 @@ def _gates(
 ) -> tuple[list[Row], list[str]]:
     seen = {normal(joined(card, row)): "seed" for row in card.seeds}
     seen |= {normal(joined(card, sample.row)): "sample" for sample in pool}
+    known = Known(joined(card, sample.row) for sample in pool)
+    wording = Wording(card)
     rows, reasons = [], []
     for _, sample in samples:
         prompt = prompts[sample.prompt]
         row = _read(card, sample, prompt)
-        reason = gate(card, row, sample.finish, prompt.label, seen)
+        reason = gate(card, row, sample.finish, prompt.label, seen) or wording.problem(row, prompt.attributes)
         if not reason and any(copies(text, [{"prompt": prompt.text}]) for text in row.values()):
             reason = "gate:copy_of_prompt"
+        if not reason and known.holds(joined(card, row)):
+            reason = "gate:copy_of_sample"
         if not reason:
             seen[normal(joined(card, row))] = "sample"
+            known.add(joined(card, row))
         rows.append(row)
         reasons.append(reason)
     return rows, reasons
@@ -165,14 +171,22 @@ def _group_totals(
     total = [0.0] * len(samples)
     for prompt in sorted({sample.prompt for _, sample in samples}):
         group = [i for i, (_, sample) in enumerate(samples) if sample.prompt == prompt]
-        for i, value in zip(group, totals([parts[i] for i in group], settings), strict=True):
-            total[i] = round(value, 6)
+        values = totals([parts[i] for i in group], settings)
+        refused = [parts[i] is not None and bool(_refusal(parts[i] or {}, settings)) for i in group]
+        accepted = [v for v, i, no in zip(values, group, refused, strict=True) if parts[i] is not None and not no]
+        for i, value, no in zip(group, values, refused, strict=True):
+            # What is refused never ranks above what is accepted, whatever its other merits.
+            total[i] = round(min([value, *accepted]) if no else value, 6)
     return total
 
 
+def _refusal(parts: Parts, settings: RewardSettings) -> str:
+    """Return the part that is too low to accept a sample, or an empty text."""
+    if parts["quality"] < settings.min_quality:
+        return "quality"
+    return "fidelity" if parts["fidelity"] < settings.min_fidelity else ""
+
+
 def _fact(seq: int, row: Row, reason: str, parts: Parts | None, total: float, settings: RewardSettings) -> SampleScored:
-    if parts is not None and parts["quality"] < settings.min_quality:
-        reason = "quality"
-    elif parts is not None and parts["fidelity"] < settings.min_fidelity:
-        reason = "fidelity"
+    reason = reason if parts is None else _refusal(parts, settings)
     return SampleScored(sample=seq, accepted=not reason, reason=reason, fields=row, parts=parts or {}, total=total)
