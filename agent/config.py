@@ -195,6 +195,8 @@ class RewardSettings(_Part):
     min_fidelity: Annotated[float, Field(ge=-1, le=1)] = 0.0
     """Samples whose fidelity (0 is chance, 1 is certain) is below this are rejected."""
     min_quality: Annotated[float, Field(ge=0, le=1)] = 0.5
+    meaning: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the labels' meanings in the judge of fidelity, where the card gives them; 0: the seeds alone."""
 
 
 class MemorySettings(_Part):

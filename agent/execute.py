@@ -194,7 +194,7 @@ class Executor:
             now.samples,
             task.pool,
             self._vectors.of_pool(task.pool, task.card),
-            judge=self._judge(task),
+            judge=self._judge(task, settings.reward.meaning),
             embedder=self._embedder,
             settings=weighted(settings.reward, task.multipliers),
         )
@@ -233,7 +233,8 @@ class Executor:
         task, settings = current_task(state), Settings.model_validate(state.settings)
         pool = self._vectors.of_pool(task.pool, task.card)
         untrained = self._vectors.of_pool(task.reference, task.card)
-        opinion = self._judge(task).fidelity(untrained, [sample.label for sample in task.reference])
+        judge = self._judge(task, settings.reward.meaning)
+        opinion = judge.fidelity(untrained, [sample.label for sample in task.reference])
         return [(adjust(task, pool, untrained, opinion.tolist(), settings.constraints), (task.round.set_seq,), {})]
 
     def _CreditExperience(self, state: RunState, _: decide.CreditExperience) -> Drafts:  # noqa: N802
@@ -296,9 +297,10 @@ class Executor:
 
     # ---- small helpers ---------------------------------------------------------------------------------------
 
-    def _judge(self, task: TaskState) -> Judge:
+    def _judge(self, task: TaskState, share: float) -> Judge:
         if task.seq not in self._judges:
-            self._judges = {task.seq: make_judge(task.card, self._vectors.of_seeds(task.card))}
+            meanings = self._vectors.of_meanings(task.card) if share else None
+            self._judges = {task.seq: make_judge(task.card, self._vectors.of_seeds(task.card), meanings, share)}
         return self._judges[task.seq]
 
     def _need_stream(self) -> Stream:

@@ -1,6 +1,6 @@
 """Who says whether a sample is what was asked for: judges that never see the label that was asked for.
 
-All that they know of the real data are the card's seeds.
+All that they know of the real data are the card's seeds; of the labels, what the card says that they mean.
 """
 
 from collections.abc import Sequence
@@ -9,11 +9,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+from sklearn.utils.extmath import softmax
 
 from synlearner.agent.cards import Card
 from synlearner.agent.features import Matrix, student_features
 
 Scores = NDArray[np.float64]
+
+SPREAD = 0.1
+"""Cosines that differ by so much speak e times as strongly for a label."""
 
 
 class Judge(Protocol):
@@ -24,20 +28,42 @@ class Judge(Protocol):
 
 
 class SeedsJudge:
-    """Logistic regression on the seeds' embeddings. Fidelity is `(p - chance) / (1 - chance)` of the label."""
+    """Logistic regression on the seeds' embeddings. Fidelity is `(p - chance) / (1 - chance)` of the label.
 
-    def __init__(self, card: Card, seeds_N_D: Matrix) -> None:
+    Eight seeds a label say little, so the labels' meanings may have a say as well: the softmax of a sample's likeness to
+    them, less the seeds' usual likeness, so that no meaning is near to everything. On 400 real rows of each of eight
+    public sets, seeds of 5 draws, the two together tell right from wrong labels with an AUC of .855, the seeds alone with
+    .824 (docs/LOG.md).
+    """
+
+    def __init__(self, card: Card, seeds_N_D: Matrix, meanings_C_D: Matrix | None = None, share: float = 0.5) -> None:
+        """Learn from the seeds.
+
+        Args:
+            card: With labels.
+            seeds_N_D: Unit rows of its seeds.
+            meanings_C_D: Unit rows of its labels' meanings, in their order; None leaves them out.
+            share: Of the meanings in the probability, in [0, 1].
+        """
         self._card = card
         self._model = classifier().fit(student_features(seeds_N_D, card), [row["label"] for row in card.seeds])
+        self._classes = list(self._model.classes_)
+        self._share = share if meanings_C_D is not None else 0.0
+        if meanings_C_D is not None:
+            order = [list(card.labels).index(label) for label in self._classes]
+            self._meanings_C_D = meanings_C_D[order]
+            self._usual_C = (seeds_N_D @ self._meanings_C_D.T).mean(axis=0)
 
     def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str]) -> Scores:
         """Return the chance-corrected probability of each sample's label."""
         if not len(vectors_N_D):
             return np.zeros(0)
-        classes = list(self._model.classes_)
         probability_N_C = self._model.predict_proba(student_features(vectors_N_D, self._card))
-        asked = probability_N_C[np.arange(len(labels)), [classes.index(label) for label in labels]]
-        chance = 1 / len(classes)
+        if self._share:
+            likeness_N_C = (vectors_N_D @ self._meanings_C_D.T - self._usual_C).astype(np.float64)
+            probability_N_C = (1 - self._share) * probability_N_C + self._share * softmax(likeness_N_C / SPREAD)
+        asked = probability_N_C[np.arange(len(labels)), [self._classes.index(label) for label in labels]]
+        chance = 1 / len(self._classes)
         return np.asarray((asked - chance) / (1 - chance), dtype=np.float64)
 
 
@@ -62,9 +88,9 @@ class TopicJudge:
         return closeness
 
 
-def make_judge(card: Card, seeds_N_D: Matrix) -> Judge:
-    """Return the judge for *card*."""
-    return SeedsJudge(card, seeds_N_D) if card.labels else TopicJudge(seeds_N_D)
+def make_judge(card: Card, seeds_N_D: Matrix, meanings_C_D: Matrix | None = None, share: float = 0.5) -> Judge:
+    """Return the judge for *card*; *meanings_C_D* and their *share* as in `SeedsJudge`."""
+    return SeedsJudge(card, seeds_N_D, meanings_C_D, share) if card.labels else TopicJudge(seeds_N_D)
 
 
 def classifier() -> Any:

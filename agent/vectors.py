@@ -36,6 +36,13 @@ class Vectors:
             self._seeds = (card, self.embed(card, card.seeds))
         return self._seeds[1]
 
+    def of_meanings(self, card: Card) -> Matrix | None:
+        """Return the vectors of the labels' meanings; None where a label has none, or where they say how two texts relate."""
+        if card.kind != "classification" or not all(card.labels.values()):
+            return None
+        texts = [f"{label}: {meaning}" for label, meaning in card.labels.items()]
+        return self.embed(card, [dict.fromkeys(card.fields, text) for text in texts])
+
     def of_pool(self, pool: Sequence[PoolSample], card: Card) -> Matrix:
         """Return the recorded vectors of *pool*, in its order."""
         if not pool:

@@ -245,10 +245,14 @@ def test_an_engine_without_weights_skips_learning_and_says_so(whole: tuple[Path,
 
 def test_a_finished_home_runs_a_second_stream_and_recalls_what_the_first_taught(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    first = run(home, write_stream(tmp_path / "a", "one"))
+    # Enough prompts that a strategy is learnt, and that some of the second run's are sure to use it.
+    settings = (*SHORT, "loop.prompts=8")
+    first = run(home, write_stream(tmp_path / "a", "one"), settings=settings)
     assert [fact.chosen for fact in facts_of(home, ExperienceRecalled)] == [[]] * 3
     learnt = {fact.item.id for fact in facts_of(home, ExperienceLearned)}
-    second = run(home, write_stream(tmp_path / "b", "two", description="A short remark again."), seed=4)
+    second = run(
+        home, write_stream(tmp_path / "b", "two", description="A short remark again."), seed=4, settings=settings
+    )
     assert second.run_id != first.run_id
     recalled = facts_of(home, ExperienceRecalled)[3:]
     assert all(set(fact.chosen) <= learnt for fact in recalled)

@@ -1,5 +1,7 @@
 """The judges: what the seeds alone say of a sample."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pieces import PAIR, STORY, checked, unit_rows, vectors_of
@@ -7,6 +9,8 @@ from worlds import card, rows
 
 from synlearner.agent.features import embed_rows, pack_matrix, student_features, unpack_matrix
 from synlearner.agent.judge import SeedsJudge, TopicJudge, make_judge
+from synlearner.agent.vectors import Vectors
+from synlearner.events.blobs import BlobStore
 from synlearner.memory import HashEmbedder
 
 TOPICS = checked(card(seeds=rows(8)))
@@ -49,6 +53,38 @@ def test_the_judge_never_sees_the_words_of_the_label() -> None:
     vectors = vectors_of(TOPICS, rows(3, 60))
     asked = [row["label"] for row in rows(3, 60)]
     assert judge.fidelity(vectors, [names[label] for label in asked]) == pytest.approx(JUDGE.fidelity(vectors, asked))
+
+
+def test_meanings_have_the_share_that_they_are_given() -> None:
+    """Two labels on two axes; a sample on the first label's axis, seeds that say nothing: softmax(1 / .1, 0) = 1 - 4.5e-5."""
+    axes = np.eye(2, dtype=np.float32)
+    even = np.full((4, 2), np.sqrt(0.5), dtype=np.float32)
+    of = checked(card(seeds=rows(2)))
+    asked = ["pets", "weather"]
+    alone = SeedsJudge(of, even).fidelity(axes[[0, 0]], asked)
+    assert alone == pytest.approx([0, 0], abs=1e-3)
+    whole = SeedsJudge(of, even, axes, 1.0).fidelity(axes[[0, 0]], asked)
+    assert whole == pytest.approx([1 - 2 * 4.54e-5, -1 + 2 * 4.54e-5], abs=1e-6)
+    half = SeedsJudge(of, even, axes, 0.5).fidelity(axes[[0, 0]], asked)
+    assert half == pytest.approx((alone + whole) / 2)
+
+
+def test_a_meaning_that_is_near_to_every_seed_is_near_to_no_sample() -> None:
+    """Only what is nearer than the seeds usually are speaks for a label."""
+    of = checked(card(seeds=rows(2)))
+    same = np.tile(np.array([[1, 0]], dtype=np.float32), (4, 1))
+    judge = SeedsJudge(of, same, np.eye(2, dtype=np.float32), 1.0)
+    assert judge.fidelity(same[:2], ["pets", "weather"]) == pytest.approx([0, 0])
+
+
+def test_meanings_are_asked_only_where_every_label_has_one(tmp_path: Path) -> None:
+    vectors = Vectors(BlobStore(tmp_path), HashEmbedder())
+    found = vectors.of_meanings(TOPICS)
+    assert found is not None
+    assert found.shape == (2, HashEmbedder().dimension)
+    assert vectors.of_meanings(checked(card(labels={"pets": "", "weather": "about the sky"}))) is None
+    assert vectors.of_meanings(checked(PAIR)) is None
+    assert vectors.of_meanings(checked(STORY)) is None
 
 
 def test_the_same_seeds_make_the_same_judge() -> None:
