@@ -1,7 +1,6 @@
 """Samples that try to be paid for nothing, made from any card: each must rank below every honest one. Pure.
 
-At least thirty for each kind of task. `tests/unit/test_agent_cheats.py` scores them on all cards at hand,
-`benchmarks/bench_feedback.py STREAM.yaml` on yours.
+At least thirty for each kind of task; `tests/unit/test_agent_cheats.py` scores them on all cards at hand.
 """
 
 import json

@@ -1,0 +1,104 @@
+"""Feedback on real rows: how well judges tell right labels from wrong ones, and what set scores cost.
+
+    python benchmarks/bench_feedback.py STREAM.yaml [--draws 5] [--rows 400]
+
+Judges see eight rows a label of `real_train` as seeds, and are asked of other rows of it with their own label and with
+a wrong one: the area under the ROC curve (AUC), and how often the own label is the likeliest. Test files are not read.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from synlearner.agent.cards import Card, Row, load_stream
+from synlearner.agent.config import RewardSettings
+from synlearner.agent.diversity import leave_one_out_gains
+from synlearner.agent.features import Matrix
+from synlearner.agent.judge import Judge, make_judge
+from synlearner.agent.vectors import Vectors
+from synlearner.events.blobs import BlobStore
+from synlearner.memory import default_embedder
+
+SEEDS = 8
+"""Rows of each label that a judge learns from."""
+
+
+def judged(judge: Judge, vectors_N_D: Matrix, labels: list[str], known: list[str], rng: np.random.Generator) -> Any:
+    """Return AUC and accuracy of one judge."""
+    every = {label: judge.fidelity(vectors_N_D, [label] * len(labels)) for label in known}
+    own = np.array([every[label][i] for i, label in enumerate(labels)])
+    wrong = [rng.choice([other for other in known if other != label]) for label in labels]
+    other = np.array([every[label][i] for i, label in enumerate(wrong)])
+    auc = roc_auc_score([1] * len(own) + [0] * len(own), np.concatenate([own, other]))
+    likeliest = np.array(known)[np.argmax([every[label] for label in known], axis=0)]
+    return float(auc), float((likeliest == labels).mean())
+
+
+def study(card: Card, rows: list[Row], vectors: Vectors, draws: int, count: int) -> dict[str, Any]:
+    """Return both judges' figures on one card, the mean over draws of seeds."""
+    rows = rows[:count]
+    matrix = vectors.embed(card, rows)
+    meanings = vectors.of_meanings(card)
+    share = RewardSettings().meaning
+    found: dict[str, list[tuple[float, float]]] = {"seeds": [], "seeds_and_meanings": []}
+    for draw in range(draws):
+        rng = np.random.default_rng(draw)
+        order = rng.permutation(len(rows))
+        chosen = [i for label in card.labels for i in [j for j in order if rows[j]["label"] == label][:SEEDS]]
+        rest = [i for i in order if i not in set(chosen)]
+        seeded = card.model_copy(update={"seeds": [rows[i] for i in chosen]})
+        labels = [rows[i]["label"] for i in rest]
+        judges = {"seeds": make_judge(seeded, matrix[chosen])}
+        judges["seeds_and_meanings"] = make_judge(seeded, matrix[chosen], meanings, share)
+        for name, judge in judges.items():
+            figures = judged(judge, matrix[rest], labels, list(card.labels), np.random.default_rng(draw))
+            found[name].append(figures)
+    return {
+        name: {"auc": round(statistics.mean(a for a, _ in pairs), 4), "accuracy": round(statistics.mean(b for _, b in pairs), 4)}
+        for name, pairs in found.items()
+    }  # fmt: skip
+
+
+def set_score_ms(size: int, dimension: int) -> float:
+    """Return the CPU milliseconds of the exact leave-one-out gains of *size* samples, the median of 9."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(size, dimension)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    worth = rng.random(size)
+    times = []
+    for _ in range(9):
+        begun = time.process_time()
+        leave_one_out_gains(rows, worth)
+        times.append(1000 * (time.process_time() - begun))
+    return round(statistics.median(times), 2)
+
+
+def main() -> None:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stream", type=Path)
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=400)
+    args = parser.parse_args()
+    embedder = default_embedder("")
+    tasks = [task for task in load_stream(args.stream).tasks if task.card.labels and task.real_train]
+    with tempfile.TemporaryDirectory() as folder:
+        vectors = Vectors(BlobStore(Path(folder)), embedder)
+        cards = {
+            task.card.name: study(task.card, list(task.real_train.rows), vectors, args.draws, args.rows)
+            for task in tasks
+            if task.real_train
+        }
+    milliseconds = set_score_ms(512, embedder.dimension)
+    print(json.dumps({"benchmark": "feedback", "cards": cards, "set_scores_of_512_ms": milliseconds}))
+
+
+if __name__ == "__main__":
+    main()
