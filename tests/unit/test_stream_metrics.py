@@ -77,11 +77,23 @@ def test_one_run_tells_nothing_of_chance() -> None:
 
 
 def test_a_sure_difference_is_found_with_its_mean() -> None:
-    found = paired(np.array([[0.10, 0.12], [0.11, 0.13], [0.09, 0.11]]))
+    """Means of the runs 0.10, 0.11, 0.12, and of the tasks too: about 0.11 -+ 4.3 x sqrt(2) x 0.0058."""
+    found = paired(np.array([[0.09, 0.10, 0.11], [0.10, 0.11, 0.12], [0.11, 0.12, 0.13]]))
     assert found is not None
     assert found.mean == pytest.approx(0.11)
     assert found.above_zero
+    assert (found.low, found.high) == pytest.approx((0.11 - 0.035, 0.11 + 0.035), abs=0.01)
+    assert (found.runs, found.tasks) == (3, 3)
+
+
+def test_two_tasks_that_differ_are_too_few_to_be_sure() -> None:
+    """The t-interval over the tasks' means, 0.10 and 0.12, has one degree of freedom: 0.11 -+ 12.7 x 0.01 holds 0."""
+    found = paired(np.array([[0.10, 0.12], [0.11, 0.13], [0.09, 0.11]]))
+    assert found is not None
     assert (found.runs, found.tasks) == (3, 2)
+    assert found.mean == pytest.approx(0.11)
+    assert found.low < 0.11 - 12.7 * 0.01 < 0
+    assert not found.above_zero
 
 
 def test_gaps_are_left_out_of_the_mean() -> None:
