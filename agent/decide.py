@@ -164,6 +164,8 @@ def _next_round(task: TaskState, settings: Settings) -> Action | None:
         return None
     if _wants_reference(task, settings):
         return Plan("reference")
+    if loop.tokens and _spent(task, settings) >= loop.tokens:
+        return None
     purpose: Purpose
     if settings.dai.proposals and task.proposed is None and not _has_attributes(task):
         purpose = "propose"
@@ -175,6 +177,11 @@ def _next_round(task: TaskState, settings: Settings) -> Action | None:
         return None
     open_recall = task.round.recalled is not None and task.round.plan is None
     return Plan(purpose) if open_recall or not settings.memory.k else Recall()
+
+
+def _spent(task: TaskState, settings: Settings) -> int:
+    """Return the tokens that count against `loop.tokens`."""
+    return task.tokens - (0 if _has_floors(settings) else task.reference_tokens)
 
 
 def _has_attributes(task: TaskState) -> bool:

@@ -111,6 +111,8 @@ class TaskState:
     rejected: Mapping[str, int] = field(default_factory=dict)
     failed: int = 0
     tokens: int = 0
+    reference_tokens: int = 0
+    """Those of them that the untrained policy wrote."""
     delivered: tuple[int, ...] | None = None
     students: tuple[StudentScored, ...] = ()
     learned: int = 0
@@ -132,8 +134,14 @@ def apply_task(task: TaskState, event: Event) -> TaskState:
             task = replace(task, round=replace(now, plan=fact, plan_seq=event.seq))
             return _planned(task, fact)
         case SampleGenerated() as fact:
-            tokens = task.tokens + len(fact.token_ids)
-            return replace(task, tokens=tokens, round=replace(now, samples=(*now.samples, (event.seq, fact))))
+            count = len(fact.token_ids)
+            untrained = count if now.plan and now.plan.purpose == "reference" else 0
+            return replace(
+                task,
+                tokens=task.tokens + count,
+                reference_tokens=task.reference_tokens + untrained,
+                round=replace(now, samples=(*now.samples, (event.seq, fact))),
+            )
         case SampleScored() as fact:
             return replace(task, round=replace(now, scores=(*now.scores, fact)))
         case SetScored() as fact:

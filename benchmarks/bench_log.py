@@ -23,11 +23,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import log_facts
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from synlearner.events import AnyFact, Draft, Home, SqliteLog, encode, event_id
+
+if TYPE_CHECKING:
+    from benchmarks import log_facts
+else:
+    import log_facts  # beside this file, which is run by path
 
 BATCHES = (1, 10, 100, 1000)
 

@@ -28,12 +28,14 @@ from synlearner.agent.decide import (
 )
 from synlearner.agent.state import RoundState, RunState, TaskState, TaskSummary, apply
 from synlearner.agent.watcher import Silent
+from synlearner.events.home import Home
 from synlearner.events.types import (
     Event,
     ExperienceRecalled,
     PlannedPrompt,
     PromptsPlanned,
     RunStarted,
+    SampleGenerated,
     StudentScored,
     TaskFinished,
 )
@@ -277,3 +279,35 @@ def test_a_run_in_which_nothing_passes_comes_to_its_end(tmp_path: Path) -> None:
         report = agent.run(write_stream(tmp_path), settings=[*QUICK, "loop.student_every=1"])
     assert [task.delivered for task in report.tasks] == [0]
     assert report.tasks[0].student is None
+
+
+# ---- the cap on tokens ---------------------------------------------------------------------------------------
+
+
+def test_no_round_begins_once_the_tokens_are_written() -> None:
+    def after(tokens: int, *settings: str, untrained: int = 0) -> Action | None:
+        task = task_of(TOPICS, tokens=tokens, reference_tokens=untrained)
+        return decide(running(task, "loop.tokens=100", "memory.k=0", *settings))
+
+    assert after(99) == Plan("learn")
+    assert after(100) == Deliver()
+    assert after(5000, "loop.tokens=0") == Plan("learn")
+    assert after(150, untrained=51) == Plan("learn"), "what is written to be reported alone is free"
+    assert after(150, "constraints.diversity=1", "constraints.reference=0", untrained=51) == Deliver()
+
+
+def test_a_run_stops_at_the_cap_within_a_round(tmp_path: Path) -> None:
+    stream = write_stream(tmp_path, samples=40)
+    settings = [*QUICK, *UNBOUND, "loop.tokens=150", "loop.fill_rounds=50", "memory.k=0"]
+    with Agent.open(tmp_path / "h", engine=scripted(), embedder=HashEmbedder()) as agent:
+        agent.run(stream, settings=settings)
+    with Home.open(tmp_path / "h") as home:
+        facts = [event.fact for event in home.log.read()]
+    rounds: list[list[Any]] = []
+    for fact in facts:
+        if isinstance(fact, PromptsPlanned):
+            rounds.append([fact.purpose, 0])
+        elif isinstance(fact, SampleGenerated):
+            rounds[-1][1] += len(fact.token_ids)
+    own = [tokens for purpose, tokens in rounds if purpose != "reference"]
+    assert sum(own[:-1]) < 150 <= sum(own)

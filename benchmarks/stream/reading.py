@@ -1,0 +1,184 @@
+"""What a cell came to, read from the logs of its homes and nothing else."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.stream.cells import Place, places, probes
+from benchmarks.stream.grid import Cell, Grid
+from synlearner.agent.constraints import matched
+from synlearner.agent.diversity import distinct_2, vendi
+from synlearner.agent.features import Matrix, unpack_matrix
+from synlearner.agent.parsing import joined, normal
+from synlearner.agent.scoring import PoolSample
+from synlearner.agent.state import RunState, TaskState, apply
+from synlearner.events.home import LOG, Home
+from synlearner.events.types import Event, RunFinished, RunStarted, SampleScored, TaskFinished
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """One finished task of a cell."""
+
+    stream: str
+    arm: str
+    order: int
+    seed: int
+    place: int
+    """In the order of the cell, from 1."""
+    task: str
+    delivered: int
+    requested: int
+    accepted: int
+    failed: int
+    tokens: int
+    """That count against the cap."""
+    tokens_untrained: int
+    """Of the untrained policy, written for the report, whether or not they count."""
+    accuracy: Mapping[str, Mapping[str, float]]
+    """Student family to what it was trained on (delivered, seeds, untrained, real) to accuracy on the test data."""
+    macro_f1: Mapping[str, float]
+    """Student family to the macro F1 of the student of the delivered samples."""
+    fidelity: float
+    """Mean over the delivered samples: the judge's opinion, chance 0, certainty 1."""
+    vendi: float
+    """Of delivered samples, and of the untrained policy's, equally many of each label on both sides."""
+    vendi_untrained: float
+    compared: int
+    """Samples on each side."""
+    distinct_2: float
+    seconds: float
+    """That actions took; interruptions do not count."""
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """A cell as far as it has come."""
+
+    cell: Cell
+    tasks: list[TaskResult]
+    wanted: int
+    digests: dict[str, str]
+    """Home, relative to the cell's folder, to the digest of its history."""
+    begun: list[RunStarted]
+    versions: list[Mapping[str, Any]]
+    """Of packages, at the start of every run."""
+    probes: dict[tuple[int, str], TaskResult] = field(default_factory=dict)
+    """(Tasks behind it, task) to what a probe came to."""
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether all tasks are finished."""
+        return len(self.tasks) == self.wanted
+
+
+def read_cell(folder: Path, grid: Grid, cell: Cell) -> CellResult:
+    """Return what the cell below *folder* (`OUT/cells`) came to.
+
+    Raises:
+        LogError: If a log or blob cannot be read or trusted.
+    """
+    found = CellResult(cell, [], len(grid.tasks(cell)), {}, [], [])
+    for place in places(folder, grid, cell):
+        if (place.home / LOG).exists():
+            _read_place(place, found)
+    for probe in probes(folder, grid, cell):
+        if probe.done:
+            with Home.open(probe.home) as home:
+                *_, last = _tasks(home, cell)
+            found.probes[probe.after, probe.task.card.name] = last
+    return found
+
+
+def _read_place(place: Place, found: CellResult) -> None:
+    with Home.open(place.home) as home:
+        found.digests[place.home.name] = home.log.head().hash
+        before = len(found.tasks)
+        for result in _tasks(home, found.cell, before, found):
+            found.tasks.append(result)
+
+
+def _tasks(home: Home, cell: Cell, before: int = 0, told: CellResult | None = None) -> Iterator[TaskResult]:
+    """Yield the tasks whose runs have ended."""
+    state, seconds, result = RunState(), 0.0, None
+    fidelity: dict[int, float] = {}
+    for event in home.log.read():
+        seconds += float(event.observed.get("seconds", 0.0))
+        if isinstance(event.fact, RunStarted) and told is not None:
+            told.begun.append(event.fact)
+            told.versions.append(event.observed.get("versions", {}))
+        if isinstance(event.fact, SampleScored) and event.fact.parts:
+            fidelity[event.fact.sample] = event.fact.parts["fidelity"]
+        if isinstance(event.fact, TaskFinished) and state.task is not None:
+            before += 1
+            result = _result(home, cell, before, state, state.task, event, fidelity, seconds)
+            fidelity, seconds = {}, 0.0
+        state = apply(state, event)
+        if isinstance(event.fact, RunFinished) and result is not None:
+            yield result
+
+
+def _result(
+    home: Home,
+    cell: Cell,
+    place: int,
+    state: RunState,
+    task: TaskState,
+    event: Event,
+    fidelity: Mapping[int, float],
+    seconds: float,
+) -> TaskResult:
+    chosen = set(task.delivered or ())
+    delivered = [sample for sample in task.pool if sample.seq in chosen]
+    mine, theirs = matched(task.card, delivered, task.reference)
+    tests = [student for student in task.students if student.split == "test"]
+    accuracy: dict[str, dict[str, float]] = {}
+    for student in tests:
+        accuracy.setdefault(student.family, {})[student.source] = student.accuracy
+    return TaskResult(
+        stream=cell.stream,
+        arm=cell.arm,
+        order=cell.order,
+        seed=cell.seed,
+        place=place,
+        task=task.card.name,
+        delivered=len(delivered),
+        requested=task.requested,
+        accepted=task.accepted,
+        failed=task.failed,
+        tokens=task.tokens - (0 if charged(state) else task.reference_tokens),
+        tokens_untrained=task.reference_tokens,
+        accuracy=accuracy,
+        macro_f1={student.family: student.macro_f1 for student in tests if student.source == "delivered"},
+        fidelity=_mean([fidelity[sample.seq] for sample in delivered]),
+        vendi=_vendi(home, [delivered[i] for i in mine]),
+        vendi_untrained=_vendi(home, [task.reference[i] for i in theirs]),
+        compared=len(mine),
+        distinct_2=distinct_2([normal(joined(task.card, sample.row)) for sample in delivered]),
+        seconds=round(seconds, 1),
+        run_id=event.run_id,
+    )
+
+
+def charged(state: RunState) -> bool:
+    """Tell whether the untrained policy's tokens count against the cap, as `loop.tokens` says."""
+    floors = state.settings["constraints"]
+    return bool(floors["diversity"] or floors["fidelity"])
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _vendi(home: Home, samples: list[PoolSample]) -> float:
+    return vendi(vectors_of(home, samples)) if samples else float("nan")
+
+
+def vectors_of(home: Home, samples: list[PoolSample]) -> Matrix:
+    """Return the recorded vectors of *samples*, one row each."""
+    matrices = {digest: unpack_matrix(home.blobs.get(digest)) for digest in {sample.matrix for sample in samples}}
+    return np.stack([matrices[sample.matrix][sample.place] for sample in samples])

@@ -1,0 +1,199 @@
+"""Grids from end to end with an engine that follows a script: cells are homes, and folders never mix two grids."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from grids import ran, small_grid
+from runs import StopAfter, Stopped, events_of
+
+from benchmarks.stream import running
+from benchmarks.stream.__main__ import main
+from benchmarks.stream.cells import Tools, run_cell
+from benchmarks.stream.curves import kept_curves
+from benchmarks.stream.grid import Cell
+from benchmarks.stream.reading import read_cell
+from benchmarks.stream.report import write_report
+from benchmarks.stream.running import CELLS, missing
+from synlearner.errors import ConfigError
+from synlearner.events.lock import WriterLock
+from synlearner.events.types import HistoryForked, PolicyUpdated, PromptsPlanned, RunStarted
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished grid of three arms, two seeds and a transfer matrix."""
+    folder = tmp_path_factory.mktemp("grid")
+    ran(small_grid(folder, "plain", "full", "isolated", seeds=2, probe=4), folder / "out")
+    return folder
+
+
+def test_every_cell_is_an_ordinary_home_with_the_arms_settings(whole: Path) -> None:
+    grid = small_grid(whole, "plain", "full", "isolated", seeds=2, probe=4)
+    assert missing(whole / "out", grid, [read_cell(whole / "out" / CELLS, grid, cell) for cell in grid.cells]) == []
+    home = whole / "out" / CELLS / "small.full.o0.s1" / "home"
+    started = [event.fact for event in events_of(home) if isinstance(event.fact, RunStarted)]
+    assert [fact.tasks for fact in started] == [["one"], ["two"]]
+    assert {fact.seed for fact in started} == {1}
+    assert all(fact.settings["loop"]["tokens"] == 300 for fact in started)
+    assert started[0].settings["memory"]["k"] == 4
+
+
+def test_plain_asks_with_the_bare_instruction_alone(whole: Path) -> None:
+    home = whole / "out" / CELLS / "small.plain.o0.s0" / "home"
+    plans = [event.fact for event in events_of(home) if isinstance(event.fact, PromptsPlanned)]
+    assert {prompt.strategy for plan in plans for prompt in plan.prompts} == {"plain/none/open"}
+    assert {plan.purpose for plan in plans} == {"reference", "fill"}
+    assert not [event for event in events_of(home) if isinstance(event.fact, PolicyUpdated)]
+
+
+def test_isolated_has_a_home_for_every_task(whole: Path) -> None:
+    folder = whole / "out" / CELLS / "small.isolated.o0.s0"
+    assert sorted(path.name for path in folder.glob("home*")) == ["home.one", "home.two"]
+
+
+def test_probes_are_forks_after_each_task_and_of_the_untouched_agent(whole: Path) -> None:
+    folder = whole / "out" / CELLS / "small.full.o0.s0" / "probes"
+    assert sorted(path.name for path in folder.iterdir()) == ["0.one", "0.two", "1.one", "1.two", "2.one", "2.two"]
+    forked = [event.fact for event in events_of(folder / "1.two") if isinstance(event.fact, HistoryForked)]
+    home = folder.parent / "home"
+    ends = [event.seq for event in events_of(home) if event.kind == "run_finished"]
+    assert [fact.parent_seq for fact in forked] == [ends[0]]
+    assert not [event for event in events_of(folder / "0.two") if isinstance(event.fact, HistoryForked)]
+    assert not (whole / "out" / CELLS / "small.isolated.o0.s0" / "probes").exists()
+
+
+def test_the_report_says_what_the_logs_say(whole: Path) -> None:
+    grid = small_grid(whole, "plain", "full", "isolated", seeds=2, probe=4)
+    data = write_report(whole / "out", grid)
+    assert data["missing"] == []
+    assert [row["arm"] for row in data["arms"]] == ["plain", "full", "isolated"]
+    assert {row["tasks"] for row in data["arms"]} == {4}
+    contrast = next(r for r in data["comparisons"] if (r["second"], r["family"]) == ("plain", "embedding"))
+    later = [t for t in data["results"] if t["place"] == 2]
+    by = {(t["arm"], t["seed"]): t["accuracy_embedding_delivered"] for t in later}
+    assert contrast["difference"] == pytest.approx(sum(by["full", s] - by["plain", s] for s in (0, 1)) / 2)
+    assert contrast["low"] <= contrast["difference"] <= contrast["high"]
+    assert len(data["transfer"]) == 4
+    page = (whole / "out" / "report" / "report.html").read_text()
+    assert "data:image/png" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    kept = json.loads((whole / "out" / "report" / "report.json").read_text())
+    assert kept["digests"]["small.plain.o0.s0"] == data["digests"]["small.plain.o0.s0"]
+    names = {path.name for path in (whole / "out" / "report").iterdir()}
+    assert {"arms.csv", "comparisons.csv", "results.csv", "forest_embedding.png", "curves_tfidf.png"} <= names
+
+
+def test_tokens_are_those_of_the_log_and_stay_within_a_round_of_the_cap(whole: Path) -> None:
+    grid = small_grid(whole, "plain", "full", "isolated", seeds=2, probe=4)
+    for cell in grid.cells:
+        for task in read_cell(whole / "out" / CELLS, grid, cell).tasks:
+            assert 0 < task.tokens < 300 + 64 * 14
+
+
+def test_a_grid_that_is_done_runs_nothing_and_grows_by_seeds(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole / "s", tmp_path / "s")
+    ran(small_grid(tmp_path, "plain"), tmp_path / "out")
+    home = tmp_path / "out" / CELLS / "small.plain.o0.s0" / "home"
+    before = events_of(home)
+    told = ran(small_grid(tmp_path, "plain", seeds=2), tmp_path / "out")
+    assert told.startswith("2 cells, 1 of them done")
+    assert "s0 one" not in told
+    assert events_of(home) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"tokens": 400}, "loop.tokens of arm 'plain' was 300 and is 400"),
+        ({"samples": 5}, "stream 'small' is another one"),
+        ({"arms": ["full"]}, "arm 'plain' is gone"),
+        ({"settings": ["memory.k=1", "students.bootstrap=100"]}, "of arm 'plain' was"),
+    ],
+)
+def test_a_changed_configuration_is_refused_and_named(tmp_path: Path, changes: dict[str, object], named: str) -> None:
+    ran(small_grid(tmp_path, "plain", tasks=1), tmp_path / "out")
+    with pytest.raises(ConfigError, match=named):
+        ran(small_grid(tmp_path, "plain", tasks=1, **{"arms": ["plain"], **changes}), tmp_path / "out")
+
+
+def test_fewer_seeds_are_refused(tmp_path: Path) -> None:
+    ran(small_grid(tmp_path, "plain", tasks=1, seeds=2), tmp_path / "out")
+    with pytest.raises(ConfigError, match="seeds were 2 and are 1"):
+        ran(small_grid(tmp_path, "plain", tasks=1), tmp_path / "out")
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="something else than a grid"):
+        ran(small_grid(tmp_path), tmp_path / "out")
+
+
+def test_a_second_grid_at_work_in_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with WriterLock(tmp_path / "out" / running.WRITER), pytest.raises(ConfigError, match="a grid is being run there"):
+        ran(small_grid(tmp_path), tmp_path / "out")
+
+
+def test_a_cell_that_is_stopped_anywhere_ends_as_one_that_was_not(tmp_path: Path, whole: Path) -> None:
+    from worlds import scripted  # noqa: PLC0415
+
+    from synlearner.memory import HashEmbedder  # noqa: PLC0415
+
+    grid = small_grid(whole, "plain", "full", "isolated", seeds=2, probe=4)
+    tools = Tools(scripted(), HashEmbedder())
+    for arm in ("full", "isolated"):
+        cell, times = Cell("small", arm, 0, 0), 0
+        while True:
+            try:
+                run_cell(tmp_path, grid, cell, lambda _: StopAfter(), tools)
+                break
+            except Stopped:
+                times += 1
+        assert times > 10
+        assert read_cell(tmp_path, grid, cell).digests == read_cell(whole / "out" / CELLS, grid, cell).digests
+
+
+def test_a_cell_with_a_strange_home_is_refused(tmp_path: Path, whole: Path) -> None:
+    grid = small_grid(whole, "plain", "full", "isolated", seeds=2, probe=4)
+    shutil.copytree(whole / "out" / CELLS / "small.isolated.o0.s0" / "home.two", tmp_path / "small.full.o0.s0" / "home")
+    with pytest.raises(ConfigError, match="remove the home"):
+        run_cell(tmp_path, grid, Cell("small", "full", 0, 0), lambda _: StopAfter(), Tools())
+
+
+def test_a_missing_cell_is_reported(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole / "out", tmp_path / "out", symlinks=True)
+    shutil.rmtree(tmp_path / "out" / CELLS / "small.plain.o0.s1")
+    (tmp_path / "out" / CELLS / "small.isolated.o0.s0" / "curves.json").unlink()
+    grid = small_grid(whole, "plain", "full", "isolated", seeds=2, probe=4)
+    data = write_report(tmp_path / "out", grid)
+    assert data["missing"] == ["small.isolated.o0.s0: no curves", "small.plain.o0.s1: 0 of 2 tasks"]
+    assert "2 of 6 cells are not whole" in (tmp_path / "out" / "report" / "report.html").read_text()
+
+
+def test_curves_of_another_history_are_not_taken(whole: Path, tmp_path: Path) -> None:
+    grid = small_grid(whole, "plain", "full", "isolated", seeds=2, probe=4)
+    cell = Cell("small", "isolated", 0, 0)
+    shutil.copytree(whole / "out" / CELLS / cell.name, tmp_path / cell.name)
+    kept = kept_curves(tmp_path, grid, cell)
+    assert kept is not None
+    curve = kept["one"]["embedding"]
+    assert list(curve.samples) == sorted(curve.samples)
+    assert list(curve.tokens) == sorted(curve.tokens)
+    file = tmp_path / cell.name / "curves.json"
+    file.write_text(file.read_text().replace(read_cell(tmp_path, grid, cell).digests["home.one"], "0" * 64))
+    assert kept_curves(tmp_path, grid, cell) is None
+
+
+def test_the_command_line_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--out", str(tmp_path / "nothing")]) == 1
+    assert main(["run", "--streams", "demo", "--arms", "best", "--tokens", "9", "--out", str(tmp_path / "o")]) == 1
+    assert main(["run", "--streams", "demo", "--arms", "plain", "--out", str(tmp_path / "o")]) == 1
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 3
+    assert "holds no grid" in err[0]
+    assert "arm 'best' is none of plain, few_shot" in err[1]
+    assert "tokens" in err[2]
+    assert not (tmp_path / "o").exists()
