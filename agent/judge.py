@@ -31,9 +31,8 @@ class SeedsJudge:
     """Logistic regression on the seeds' embeddings. Fidelity is `(p - chance) / (1 - chance)` of the label.
 
     Eight seeds a label say little, so the labels' meanings may have a say as well: the softmax of a sample's likeness to
-    them, less the seeds' usual likeness, so that no meaning is near to everything. On 400 real rows of each of eight
-    public sets, seeds of 5 draws, the two together tell right from wrong labels with an AUC of .855, the seeds alone with
-    .824 (docs/LOG.md).
+    them, less the seeds' usual likeness, so that no meaning is near to everything. Together they tell right from wrong
+    labels better on each of eight public sets (`benchmarks/bench_feedback.py`, docs/LOG.md).
     """
 
     def __init__(self, card: Card, seeds_N_D: Matrix, meanings_C_D: Matrix | None = None, share: float = 0.5) -> None:
