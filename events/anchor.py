@@ -43,8 +43,11 @@ class Anchor:
 
     def read(self) -> Head | None:
         """Return the anchored head; None if the file is missing or neither slot is whole."""
-        heads = [head for head in self._read_slots() if head]
-        return max(heads, key=lambda head: head.seq, default=None)
+        return next(iter(self.heads()), None)
+
+    def heads(self) -> list[Head]:
+        """Return what the whole ones of both slots say, the newest first."""
+        return sorted((head for head in self._read_slots() if head), key=lambda head: -head.seq)
 
     def write(self, head: Head) -> None:
         """Anchor *head*. It survives the death of this process at once, and a power cut a second later."""

@@ -125,6 +125,11 @@ def _marks(home: Home, rows: Iterable[Row]) -> set[bytes]:
     """Return the digests in the payloads of *rows*, once the whole chain of their home is checked."""
     for _ in home.log.read():
         pass
+    return digests_in(rows)
+
+
+def digests_in(rows: Iterable[Row]) -> set[bytes]:
+    """Return all that looks like a digest in the payloads of *rows*."""
     return {bytes.fromhex(found.decode()) for row in rows for found in _DIGEST.findall(row.payload)}
 
 

@@ -151,7 +151,7 @@ class SqliteLog:
             try:
                 with transaction(connection):
                     head = head_of(connection, self.base)
-                    if head.seq:
+                    if head != self.base:
                         raise ConfigError(f"'{self.path}' holds {head.seq} events: take a history over into a new home")
                     connection.executemany(INSERT, rows)
                     head = head_of(connection, self.base)

@@ -151,6 +151,8 @@ def _add_log(log: _Verbs) -> None:
     redact = log.add("redact", care.redact, "take the payloads of events out for good", '12 13 --reason "asked to"')
     redact.add_argument("seq", type=int, nargs="+", metavar="SEQ")
     redact.add_argument("--reason", required=True, metavar="TEXT", help="why: it is all that stays")
+    text = "list what a damaged home would lose; with --yes, keep what can be trusted and set the rest aside"
+    log.add("repair", care.repair, text, "--yes").add_argument("--yes", action="store_true", help="do it")
 
 
 def _add_blob(blob: _Verbs) -> None:

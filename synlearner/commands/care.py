@@ -33,3 +33,35 @@ def gc(args: Namespace) -> Result:
     verdict = f"deleted: {what}" if args.yes else f"would be deleted: {what}; pass --yes to do it"
     lines = [*found.removed, f"kept: {found.marked} named, {found.young} younger than {args.grace:g} h; {verdict}"]
     return Result(msgspec.to_builtins(found) | {"dry": not args.yes}, "\n".join(lines))
+
+
+def repair(args: Namespace) -> Result:
+    """Set aside what is damaged; without --yes, say what that would be. The exit code is 3 until it is done."""
+    import msgspec  # noqa: PLC0415
+
+    from synlearner.agent.repairing import repair_home  # noqa: PLC0415
+
+    done, within = repair_home(args.home, dry=not args.yes)
+    first = done.problem
+    if first is None:
+        lines = [f"nothing to repair: {done.kept} events, all as written"]
+    else:
+        where = f"event {first.seq}{f' ({first.kind})' if first.kind else ''}" if first.seq is not None else first.file
+        told = first.what if first.what.startswith("event") else f"{where}: {first.what}"
+        would = "" if args.yes else "would be "
+        lines = [
+            f"first problem: {told} [{first.file}]",
+            f"{would}kept: {done.kept} events, digest {done.digest}; behind them {done.lost} events are not to be trusted",
+            f"{would}set aside in {done.folder}/: {', '.join(done.files) or 'nothing'}",
+        ]
+        lines += [f"a fork begins behind the last event that stays: {fork}" for fork in done.forks]
+        lines += [f"still there: {problem.what} [{problem.file}]" for problem in done.left]
+        if within:
+            lines.append(
+                "the log now ends within a batch: a run goes on from a fork of it, "
+                f"`synlearner fork --home {args.home} --at {done.kept} --into NEW`"
+            )
+        if not args.yes:
+            lines.append("nothing was changed; a copy of a lost blob or log can still be put back; pass --yes to go on")
+    data = msgspec.to_builtins(done) | {"within_batch": within}
+    return Result(data, "\n".join(lines), 3 if done.left or (done.dry and first) else 0)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from commands import Run
+from histories import change
 
 from synlearner.events import AnyFact, Draft, FeedbackGiven, Home, SetScored
 
@@ -44,3 +45,27 @@ def test_collecting_shows_first_and_deletes_with_yes(home: Path, run: Run) -> No
     assert (done["marked"], len(done["removed"]), done["dry"]) == (1, 1, False)
     assert run("blob", "gc", "--grace", 0, "--home", home, "--json").data["removed"] == []
     assert run("log", "verify", "--home", home).code == 0
+
+
+def test_repairing_shows_first_and_sets_aside_with_yes(home: Path, run: Run) -> None:
+    healthy = run("log", "repair", "--home", home)
+    assert (healthy.code, healthy.out) == (0, "nothing to repair: 3 events, all as written\n")
+    change(home, "UPDATE events SET id = 'x' WHERE seq = 3")
+    shown = run("log", "repair", "--home", home)
+    assert shown.code == 3
+    assert "first problem: event 3 (feedback_given): its envelope is not" in shown.out
+    assert "[log.sqlite]" in shown.out
+    assert "would be set aside in damaged-1/: log.sqlite, log.anchor" in shown.out
+    assert "nothing was changed" in shown.out
+    assert run("log", "verify", "--home", home).code == 3
+    with Home.open(home, write=True):
+        locked = run("log", "repair", "--yes", "--home", home)
+    assert (locked.code, locked.out, len(locked.err.splitlines())) == (1, "", 1)
+    done = run("log", "repair", "--yes", "--home", home, "--json")
+    assert (done.code, done.data["kept"], done.data["lost"], done.data["left"]) == (0, 2, 1, [])
+    assert (done.data["problem"]["seq"], done.data["problem"]["kind"]) == (3, "feedback_given")
+    assert (home / "damaged-1" / "log.sqlite").exists()
+    assert run("log", "verify", "--home", home).code == 0
+    refused = run("log", "repair", "--home", "postgresql://me@host/db")
+    assert (refused.code, refused.out, len(refused.err.splitlines())) == (1, "", 1)
+    assert "repairing works on a home in a folder" in refused.err
