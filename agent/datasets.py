@@ -70,8 +70,8 @@ def delivered_rows(log: EventLog, name: str) -> Dataset:
         return found
     if name in known:
         raise ConfigError(
-            f"task {name!r} is not finished in this home, {len(scores)} samples are accepted so far: go on with the "
-            "same `synlearner run` command, then export it"
+            f"no data set of task {name!r} yet: it is not finished, {len(scores)} samples are accepted so far; go on with "
+            "the same `synlearner run` command, then export it"
         )
     tasks = ", ".join(f"{task} ({'delivered' if done else 'not finished'})" for task, done in known.items())
     raise ConfigError(f"no data set of task {name!r} in this home; tasks here: {tasks or 'none'}")

@@ -228,7 +228,9 @@ def test_an_unfinished_task_is_not_exported_and_the_way_out_is_named(tmp_path: P
     with pytest.raises(Stopped):
         run(home, stream, watcher=stop)
     with Home.open(home) as found:
-        with pytest.raises(ConfigError, match=r"task 'one' is not finished in this home, \d+ samples are accepted"):
+        with pytest.raises(
+            ConfigError, match=r"no data set of task 'one' yet: it is not finished, \d+ samples are accepted"
+        ):
             delivered_rows(found.log, "one")
         with pytest.raises(
             ConfigError, match=r"no data set of task 'two' in this home; tasks here: one \(not finished"
