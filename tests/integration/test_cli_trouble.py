@@ -71,7 +71,12 @@ def test_ctrl_c_leaves_one_line_and_a_run_that_goes_on(
     run: Run, done: tuple[Path, Path], tmp_path: Path, tiny_folder: Path
 ) -> None:
     home = tmp_path / "h"
-    process = start("run", done[1], "--home", home, *quick_settings(tiny_folder))
+
+    def heed() -> None:
+        # What a shell starts in the background, such as this suite, ignores Ctrl-C, and so do its children.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    process = start("run", done[1], "--home", home, *quick_settings(tiny_folder), preexec_fn=heed)
     wait_for_events(home, 10)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
