@@ -161,6 +161,11 @@ class ConstraintSettings(_Part):
     reference: Annotated[int, Field(ge=0, le=1024)] = 24
     """Samples of the untrained policy to measure the floors with, where a card has no test data."""
 
+    @property
+    def any(self) -> bool:
+        """Tell whether there is a floor."""
+        return bool(self.diversity or self.fidelity)
+
 
 class LearningSettings(_Part):
     """How the policy moves."""
@@ -295,6 +300,15 @@ def first_problem(error: ValidationError) -> str:
     if problem["type"] in {"secret", "server"}:  # the value must not be shown, or is everything
         return f"{where}: {problem['msg']}"
     return f"{where}={problem['input']!r}: {problem['msg'].lower()}"
+
+
+def changed(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return dumped *settings* with `part.field -> value` *changes*."""
+    tree = {part: dict(fields) for part, fields in settings.items()}
+    for key, value in changes.items():
+        part, _, field = key.partition(".")
+        tree.setdefault(part, {})[field] = value
+    return tree
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

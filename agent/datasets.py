@@ -6,15 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from synlearner.agent.cards import Card
+from synlearner.agent.config import changed
 from synlearner.agent.datacard import Compared, Dataset, data_card
-from synlearner.agent.features import Matrix, unpack_matrix
+from synlearner.agent.features import Matrix
 from synlearner.agent.figures import figures
 from synlearner.agent.licence import UNKNOWN, licence_of
 from synlearner.agent.overlap import leaked, texts_of
 from synlearner.agent.reading import read_rows
+from synlearner.agent.vectors import recorded
 from synlearner.errors import ConfigError, LogError
 from synlearner.events.blobs import BlobStore
 from synlearner.events.log import EventLog
@@ -49,7 +49,7 @@ def delivered_rows(log: EventLog, name: str) -> Dataset:
         if isinstance(fact, RunStarted):
             current = Dataset(name, run=event, settings=fact.settings)
         elif isinstance(fact, HistoryForked):
-            current.settings = _changed(current.settings, fact.changes)
+            current.settings = changed(current.settings, fact.changes)
         elif isinstance(fact, TaskArrived):
             known.setdefault(event.task, False)
             current, scores = Dataset(name, run=current.run, settings=current.settings, arrived=fact), {}
@@ -107,15 +107,6 @@ def _prompts(log: EventLog, seqs: list[int]) -> dict[int, PlannedPrompt]:
         if isinstance(sample.fact, SampleGenerated) and isinstance(plans[plan], PromptsPlanned):
             found[seq] = plans[plan].prompts[sample.fact.prompt]
     return found
-
-
-def _changed(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return *settings* with dotted *changes*."""
-    tree = {part: dict(fields) for part, fields in settings.items()}
-    for key, value in changes.items():
-        part, _, field = key.partition(".")
-        tree.setdefault(part, {})[field] = value
-    return tree
 
 
 def without_leaks(dataset: Dataset, files: Sequence[str | Path]) -> Dataset:
@@ -200,8 +191,7 @@ def _vectors(dataset: Dataset, blobs: BlobStore | None) -> Matrix | None:
     missing = any(seq not in dataset.places for seq in dataset.seqs)
     if blobs is None or missing or not dataset.seqs or not all(map(blobs.has, used)):
         return None
-    matrices = {digest: unpack_matrix(blobs.get(digest)) for digest in sorted(used)}
-    return np.stack([matrices[digest][place] for digest, place in map(dataset.places.__getitem__, dataset.seqs)])
+    return recorded(blobs, [dataset.places[seq] for seq in dataset.seqs])
 
 
 def _write_jsonl(dataset: Dataset, out: Path) -> Path:

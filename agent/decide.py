@@ -140,13 +140,9 @@ def _within_round(task: TaskState, settings: Settings) -> Action | None:
         return CreditExperience()
     if now.plan.purpose == "learn" and not now.updated and settings.stream.adapter != "none":
         return Learn("eft" if task.learn_rounds <= settings.loop.eft_rounds else "grpo")
-    if _has_floors(settings) and task.reference and not now.balanced:
+    if settings.constraints.any and task.reference and not now.balanced:
         return Balance()
     return Check() if _wants_check(task, settings.loop.student_every) else None
-
-
-def _has_floors(settings: Settings) -> bool:
-    return bool(settings.constraints.diversity or settings.constraints.fidelity)
 
 
 def _wants_check(task: TaskState, every: int) -> bool:
@@ -164,7 +160,7 @@ def _next_round(task: TaskState, settings: Settings) -> Action | None:
         return None
     if _wants_reference(task, settings):
         return Plan("reference")
-    if loop.tokens and _spent(task, settings) >= loop.tokens:
+    if loop.tokens and spent(task, settings) >= loop.tokens:
         return None
     purpose: Purpose
     if settings.dai.proposals and task.proposed is None and not _has_attributes(task):
@@ -179,9 +175,9 @@ def _next_round(task: TaskState, settings: Settings) -> Action | None:
     return Plan(purpose) if open_recall or not settings.memory.k else Recall()
 
 
-def _spent(task: TaskState, settings: Settings) -> int:
+def spent(task: TaskState, settings: Settings) -> int:
     """Return the tokens that count against `loop.tokens`."""
-    return task.tokens - (0 if _has_floors(settings) else task.reference_tokens)
+    return task.tokens - (0 if settings.constraints.any else task.reference_tokens)
 
 
 def _has_attributes(task: TaskState) -> bool:

@@ -204,7 +204,7 @@ class Executor:
             round=now.number,
             samples=scores.valid,
             embeddings=digest,
-            diversity=scores.diversity | pair_coverage(task),
+            diversity=scores.diversity | pair_coverage(task.card, task.drawn),
             gains=scores.gains,
         )
         return [*drafts, (fact, (now.plan_seq,), {})]

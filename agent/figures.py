@@ -4,11 +4,12 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from synlearner.agent.attributes import coverage, options
+from synlearner.agent.attributes import options
 from synlearner.agent.cards import Card, Row
 from synlearner.agent.diversity import rke, vendi
 from synlearner.agent.features import Matrix
 from synlearner.agent.parsing import joined, normal
+from synlearner.agent.planning import pair_coverage
 from synlearner.events.types import PlannedPrompt
 
 BLEU_TEXTS = 64
@@ -65,16 +66,15 @@ def distinct(texts: Sequence[Sequence[str]], words: int) -> float:
 
 def covered(card: Card, prompts: Sequence[PlannedPrompt]) -> dict[str, float]:
     """Return the shares of the card's attribute values, and of their pairs, that *prompts* have had."""
-    had = possible = had_pairs = possible_pairs = 0
+    had = possible = 0
     for label in card.labels or [""]:
         values = options(card.attributes, card.label_attributes.get(label, {}), label, card.labels)
         mine = [prompt.attributes for prompt in prompts if prompt.label == label]
         had += sum(value in {drawn.get(name) for drawn in mine} for name, all_ in values.items() for value in all_)
         possible += sum(map(len, values.values()))
-        pairs = coverage(values, card.conflicts, label, mine) if values else (0, 0)
-        had_pairs, possible_pairs = had_pairs + pairs[0], possible_pairs + pairs[1]
     found = {"attribute values that stand behind a row, share": had / possible} if possible else {}
-    return found | ({"pairs of attribute values, share": had_pairs / possible_pairs} if possible_pairs else {})
+    pairs = pair_coverage(card, [(prompt.label, prompt.attributes) for prompt in prompts])
+    return found | ({"pairs of attribute values, share": pairs["pair_coverage"]} if pairs else {})
 
 
 def evenly(texts: Sequence[Sequence[str]], most: int) -> list[Sequence[str]]:

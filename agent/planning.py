@@ -182,7 +182,7 @@ def reference_wanted(task: TaskState, settings: Settings) -> int:
     if task.card.labels and "test" in task.files:
         return task.card.samples
     floors = settings.constraints
-    return min(task.card.samples, floors.reference) if floors.diversity or floors.fidelity else 0
+    return min(task.card.samples, floors.reference) if floors.any else 0
 
 
 def missing(task: TaskState, loop: LoopSettings) -> dict[str, float]:
@@ -192,13 +192,12 @@ def missing(task: TaskState, loop: LoopSettings) -> dict[str, float]:
     return {label: float(wanted - sum(s.label == label for s in task.pool)) for label in labels}
 
 
-def pair_coverage(task: TaskState) -> dict[str, float]:
-    """Return the share of pairs of the card's attribute values that prompts have had; nothing for cards without."""
-    card = task.card
+def pair_coverage(card: Card, prompts: Sequence[Drawn]) -> dict[str, float]:
+    """Return the share of pairs of the card's attribute values that *prompts* have had; nothing for cards without."""
     covered = possible = 0
     for label in card.labels or [""]:
         values = options(card.attributes, card.label_attributes.get(label, {}), label, card.labels)
-        mine = [drawn for other, drawn in task.drawn if other == label]
+        mine = [drawn for other, drawn in prompts if other == label]
         had, all_ = coverage(values, card.conflicts, label, mine) if values else (0, 0)
         covered, possible = covered + had, possible + all_
     return {"pair_coverage": round(covered / possible, 6)} if possible else {}

@@ -1,5 +1,6 @@
 """Feedback on one round: gates, then every part of the score, then the set, then totals. Pure given the embedder."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -172,11 +173,12 @@ def _group_totals(
     for prompt in sorted({sample.prompt for _, sample in samples}):
         group = [i for i, (_, sample) in enumerate(samples) if sample.prompt == prompt]
         values = totals([parts[i] for i in group], settings)
-        refused = [parts[i] is not None and bool(_refusal(parts[i] or {}, settings)) for i in group]
-        accepted = [v for v, i, no in zip(values, group, refused, strict=True) if parts[i] is not None and not no]
-        for i, value, no in zip(group, values, refused, strict=True):
+        scored = [(i, value, part) for i, value in zip(group, values, strict=True) if (part := parts[i]) is not None]
+        refused = {i for i, _, part in scored if _refusal(part, settings)}
+        least = min((value for i, value, _ in scored if i not in refused), default=math.inf)
+        for i, value in zip(group, values, strict=True):
             # What is refused never ranks above what is accepted, whatever its other merits.
-            total[i] = round(min([value, *accepted]) if no else value, 6)
+            total[i] = round(min(value, least) if i in refused else value, 6)
     return total
 
 

@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from synlearner.agent.cards import Card
+from synlearner.agent.config import changed
 from synlearner.agent.tasks import Replayed, RoundState, TaskState, apply_task, prompt_outcomes, with_feedback
 from synlearner.events.chance import derive_seed
 from synlearner.events.types import (
@@ -135,11 +136,7 @@ def _start(state: RunState, event: Event, fact: RunStarted) -> RunState:
 
 def _fork(state: RunState, changes: Mapping[str, Any]) -> RunState:
     """Take over changed settings, and drop what the parent had only half appended when the fork cut it off."""
-    settings = {part: dict(fields) for part, fields in state.settings.items()}
-    for key, value in changes.items():
-        part, _, name = key.partition(".")
-        settings.setdefault(part, {})[name] = value
-    state = replace(state, settings=settings, fork=state.seq)
+    state = replace(state, settings=changed(state.settings, changes), fork=state.seq)
     if not state.task:
         return state
     now = state.task.round

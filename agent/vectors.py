@@ -48,11 +48,13 @@ class Vectors:
         if not pool:
             return np.zeros((0, self._embedder.dimension * len(card.fields)), dtype=np.float32)
         used = {sample.matrix for sample in pool}
-        self._matrices = {digest: self._matrices.get(digest, _NONE) for digest in used}
-        for digest in sorted(used):
-            if self._matrices[digest] is _NONE:
-                self._matrices[digest] = unpack_matrix(self._blobs.get(digest))
-        return np.stack([self._matrices[sample.matrix][sample.place] for sample in pool])
+        self._matrices = {digest: matrix for digest, matrix in self._matrices.items() if digest in used}
+        return recorded(self._blobs, [(sample.matrix, sample.place) for sample in pool], self._matrices)
 
 
-_NONE: Matrix = np.zeros((0, 0), dtype=np.float32)
+def recorded(blobs: BlobStore, places: Sequence[tuple[str, int]], known: dict[str, Matrix] | None = None) -> Matrix:
+    """Return the recorded vectors at *places* (a blob's digest, a row there), at least one; *known* keeps what was read."""
+    matrices = {} if known is None else known
+    for digest in sorted({digest for digest, _ in places} - matrices.keys()):
+        matrices[digest] = unpack_matrix(blobs.get(digest))
+    return np.stack([matrices[digest][place] for digest, place in places])

@@ -30,7 +30,9 @@ SEEDS = 8
 """Rows of each label that a judge learns from."""
 
 
-def judged(judge: Judge, vectors_N_D: Matrix, labels: list[str], known: list[str], rng: np.random.Generator) -> Any:
+def judged(
+    judge: Judge, vectors_N_D: Matrix, labels: list[str], known: list[str], rng: np.random.Generator
+) -> tuple[float, float]:
     """Return AUC and accuracy of one judge."""
     every = {label: judge.fidelity(vectors_N_D, [label] * len(labels)) for label in known}
     own = np.array([every[label][i] for i, label in enumerate(labels)])

@@ -25,13 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         found = args.perform(args)
         print(json.dumps(found, indent=1, ensure_ascii=False))
+        return int(not found.get("equal", True))
     except SynLearnerError as error:
         print(f"stream: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("stream: interrupted; nothing is lost: run the same command again to go on", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,7 +83,7 @@ def _grid(args: argparse.Namespace) -> Grid:
 
 
 def _status(args: argparse.Namespace) -> dict[str, Any]:
-    grid = kept_grid(args.out)
+    grid = kept_grid(args.out, reading=True)
     found = [read_cell(args.out / CELLS, grid, cell) for cell in grid.cells]
     return {
         "cells": len(found),
@@ -101,7 +101,7 @@ def _status(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _report(args: argparse.Namespace) -> dict[str, Any]:
-    data = write_report(args.out, kept_grid(args.out))
+    data = write_report(args.out, kept_grid(args.out, reading=True))
     page = args.out / "report" / "report.html"
     return {"page": str(page), "cells": data["cells"], "missing": data["missing"]}
 

@@ -14,8 +14,9 @@ import numpy as np
 from benchmarks.stream.cells import places
 from benchmarks.stream.grid import Cell, Grid
 from benchmarks.stream.metrics import Curve
-from benchmarks.stream.reading import charged, vectors_of
+from benchmarks.stream.reading import vectors_of
 from synlearner.agent.cards import Task
+from synlearner.agent.config import Settings
 from synlearner.agent.features import Matrix, embed_rows
 from synlearner.agent.scoring import PoolSample
 from synlearner.agent.state import RunState, TaskState, apply
@@ -103,7 +104,8 @@ def _finished(home: Home) -> Iterator[tuple[TaskState, Mapping[int, int]]]:
             yield state.task, tokens
             tokens, written = {}, 0
         if isinstance(event.fact, SampleGenerated) and state.task is not None and state.task.round.plan is not None:
-            if charged(state) or state.task.round.plan.purpose != "reference":
+            floors = Settings.model_validate(state.settings).constraints.any
+            if floors or state.task.round.plan.purpose != "reference":
                 written += len(event.fact.token_ids)
             tokens[event.seq] = written
         state = apply(state, event)

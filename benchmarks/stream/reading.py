@@ -9,12 +9,15 @@ import numpy as np
 
 from benchmarks.stream.cells import Place, places, probes
 from benchmarks.stream.grid import Cell, Grid
+from synlearner.agent.config import Settings
 from synlearner.agent.constraints import matched
+from synlearner.agent.decide import spent
 from synlearner.agent.diversity import distinct_2, vendi
-from synlearner.agent.features import Matrix, unpack_matrix
+from synlearner.agent.features import Matrix
 from synlearner.agent.parsing import joined, normal
 from synlearner.agent.scoring import PoolSample
 from synlearner.agent.state import RunState, TaskState, apply
+from synlearner.agent.vectors import recorded
 from synlearner.events.home import LOG, Home
 from synlearner.events.types import Event, RunFinished, RunStarted, SampleScored, TaskFinished
 
@@ -150,7 +153,7 @@ def _result(
         requested=task.requested,
         accepted=task.accepted,
         failed=task.failed,
-        tokens=task.tokens - (0 if charged(state) else task.reference_tokens),
+        tokens=spent(task, Settings.model_validate(state.settings)),
         tokens_untrained=task.reference_tokens,
         accuracy=accuracy,
         macro_f1={student.family: student.macro_f1 for student in tests if student.source == "delivered"},
@@ -164,12 +167,6 @@ def _result(
     )
 
 
-def charged(state: RunState) -> bool:
-    """Tell whether the untrained policy's tokens count against the cap, as `loop.tokens` says."""
-    floors = state.settings["constraints"]
-    return bool(floors["diversity"] or floors["fidelity"])
-
-
 def _mean(values: list[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
@@ -180,5 +177,4 @@ def _vendi(home: Home, samples: list[PoolSample]) -> float:
 
 def vectors_of(home: Home, samples: list[PoolSample]) -> Matrix:
     """Return the recorded vectors of *samples*, one row each."""
-    matrices = {digest: unpack_matrix(home.blobs.get(digest)) for digest in {sample.matrix for sample in samples}}
-    return np.stack([matrices[sample.matrix][sample.place] for sample in samples])
+    return recorded(home.blobs, [(sample.matrix, sample.place) for sample in samples])

@@ -12,7 +12,7 @@ from benchmarks.stream import running
 from benchmarks.stream.__main__ import main
 from benchmarks.stream.cells import Tools, run_cell
 from benchmarks.stream.curves import kept_curves
-from benchmarks.stream.grid import Cell
+from benchmarks.stream.grid import MANIFEST, Cell, kept_grid
 from benchmarks.stream.reading import read_cell
 from benchmarks.stream.report import write_report
 from benchmarks.stream.running import CELLS, missing
@@ -116,6 +116,32 @@ def test_a_changed_configuration_is_refused_and_named(tmp_path: Path, changes: d
     ran(small_grid(tmp_path, "plain", tasks=1), tmp_path / "out")
     with pytest.raises(ConfigError, match=named):
         ran(small_grid(tmp_path, "plain", tasks=1, **{"arms": ["plain"], **changes}), tmp_path / "out")
+
+
+def test_a_grid_of_other_defaults_is_still_read_and_no_longer_run(whole: Path, tmp_path: Path) -> None:
+    """A later version of the product has other defaults; what was run stays what it was."""
+    out = tmp_path / "out"
+    shutil.copytree(whole / "out", out)
+    manifest = json.loads((out / MANIFEST).read_text())
+    manifest["arms"]["plain"]["policy"]["micro_batch"] = 7
+    (out / MANIFEST).write_text(json.dumps(manifest))
+    assert kept_grid(out, reading=True).cells == kept_grid(whole / "out").cells
+    with pytest.raises(ConfigError, match=r"policy\.micro_batch of arm 'plain' was 7"):
+        kept_grid(out)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_cell_that_comes_out_otherwise_is_an_exit_code(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seed: int
+) -> None:
+    """The cell of the other seed stands for one that came out otherwise."""
+    again = whole / "out" / CELLS / f"small.plain.o0.s{seed}"
+    monkeypatch.setattr(
+        "benchmarks.stream.__main__.run_cell",
+        lambda into, *_: shutil.copytree(again, into / "small.plain.o0.s0"),
+    )
+    code = main(["repeat", "small.plain.o0.s0", "--out", str(whole / "out"), "--into", str(tmp_path / "into")])
+    assert (code, json.loads(capsys.readouterr().out)["equal"]) == (seed, not seed)
 
 
 def test_fewer_seeds_are_refused(tmp_path: Path) -> None:

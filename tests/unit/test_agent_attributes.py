@@ -6,7 +6,7 @@ from itertools import combinations, product
 from typing import Any
 
 import pytest
-from pieces import checked, task_of
+from pieces import checked
 from worlds import card
 
 from synlearner.agent.attributes import allowed, complete, coverage, draw, options
@@ -88,8 +88,8 @@ def test_coverage_of_a_task_by_hand() -> None:
         {"tone": "cold", "time": "noon"},
         {"keyword": "x"},
     ]
-    assert pair_coverage(task_of(of, drawn=tuple(("pets", each) for each in had))) == {"pair_coverage": 0.25}
-    assert pair_coverage(task_of(checked(card()))) == {}
+    assert pair_coverage(of, [("pets", each) for each in had]) == {"pair_coverage": 0.25}
+    assert pair_coverage(checked(card()), []) == {}
 
 
 TONES: dict[str, Any] = {"tone": ["warm", "cold"], "time": ["noon", "night"]}
