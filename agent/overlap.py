@@ -49,8 +49,8 @@ def word_runs(text: str, words: int) -> set[tuple[str, ...]]:
 def leaked(card: Card, rows: Sequence[Row], real: Sequence[Row], rule: DeliverySettings) -> set[int]:
     """Return the places in *rows* of those that share their wording with a row of *real*.
 
-    Any of these is a leak: the same normalised text; `rule.leak_words` words in a row of one field in any text of
-    the real row; a Jaccard index of shingles of at least `rule.leak_wording`.
+    Either is a leak: `rule.leak_words` words in a row of one field in any text of the real row; a Jaccard index of
+    shingles of at least `rule.leak_wording`, which the same normalised text always has.
 
     Args:
         card: Says which fields a row of *rows* has.
@@ -61,10 +61,8 @@ def leaked(card: Card, rows: Sequence[Row], real: Sequence[Row], rule: DeliveryS
     """
     mine = [normal(joined(card, row)) for row in rows]
     theirs = [normal(" ".join(texts_of(card, row))) for row in real]
-    known = set(theirs)
     runs = {run for row in real for text in texts_of(card, row) for run in word_runs(text, rule.leak_words)}
-    found = {i for i, text in enumerate(mine) if text in known}
-    found |= {
+    found = {
         i
         for i, row in enumerate(rows)
         if any(not runs.isdisjoint(word_runs(row[field], rule.leak_words)) for field in card.fields)

@@ -13,12 +13,12 @@ from benchmarks.stream.__main__ import main
 from benchmarks.stream.cells import Tools, run_cell
 from benchmarks.stream.curves import kept_curves
 from benchmarks.stream.grid import MANIFEST, Cell, kept_grid
-from benchmarks.stream.reading import read_cell
+from benchmarks.stream.reading import TaskResult, read_cell
 from benchmarks.stream.report import write_report
 from benchmarks.stream.running import CELLS, missing
 from synlearner.errors import ConfigError
 from synlearner.events.lock import WriterLock
-from synlearner.events.types import HistoryForked, PolicyUpdated, PromptsPlanned, RunStarted
+from synlearner.events.types import HistoryForked, PolicyUpdated, PromptsPlanned, RunStarted, SampleGenerated
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,20 @@ def test_tokens_are_those_of_the_log_and_stay_within_a_round_of_the_cap(whole: P
     for cell in grid.cells:
         for task in read_cell(whole / "out" / CELLS, grid, cell).tasks:
             assert 0 < task.tokens < 300 + 64 * 14
+            assert (task.tokens, task.tokens_untrained) == written(whole / "out" / CELLS / cell.name, task)
+
+
+def written(cell: Path, task: TaskResult) -> tuple[int, int]:
+    """Return the tokens of a task that count against the cap, and those of the untrained policy: `plain` has no floors."""
+    home = cell / (f"home.{task.task}" if task.arm == "isolated" else "home")
+    events = {event.seq: event for event in events_of(home) if event.task == task.task}
+    tokens = {True: 0, False: 0}
+    for event in events.values():
+        if isinstance(event.fact, SampleGenerated):
+            plan = events[event.causes[0]].fact
+            assert isinstance(plan, PromptsPlanned)
+            tokens[plan.purpose == "reference"] += len(event.fact.token_ids)
+    return tokens[False] + (0 if task.arm == "plain" else tokens[True]), tokens[True]
 
 
 def test_a_grid_that_is_done_runs_nothing_and_grows_by_seeds(whole: Path, tmp_path: Path) -> None:

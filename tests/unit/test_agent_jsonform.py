@@ -52,6 +52,7 @@ def test_every_frame_can_write_objects(frame: str) -> None:
 def test_objects_are_read_and_everything_else_is_no_row() -> None:
     card = checked(PAIR)
     assert parse_json(card, '{"text": " a b ", "text_b": "c"}') == {"text": "a b", "text_b": "c"}
+    assert parse_json(card, '{"text": " a b ", "text_b": "c", "label": "x"}') == {}
     for bad in ("", "text", "[1]", "null", '{"text": "a"}', '{"text": "a", "text_b": 3}', '{"text": "a", "text_b": " "}',
                 '{"text": "a", "text_b": "b"', "[" * 100_000):  # fmt: skip
         assert parse_json(card, bad) == {}

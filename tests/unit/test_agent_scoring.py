@@ -12,7 +12,7 @@ from synlearner.agent.config import RewardSettings
 from synlearner.agent.frames import Ask, write_sample
 from synlearner.agent.judge import make_judge
 from synlearner.agent.planning import PLAIN
-from synlearner.agent.scoring import PoolSample, RoundScores, score_round
+from synlearner.agent.scoring import PoolSample, RoundScores, _group_totals, score_round
 from synlearner.agent.strategies import write
 from synlearner.events.types import PlannedPrompt, SampleGenerated
 
@@ -189,6 +189,17 @@ def test_a_gated_sample_ranks_below_every_other_of_its_group() -> None:
     gated = [total for total, reason in totals if reason.startswith("gate:")]
     assert gated
     assert max(gated) < min(total for total, reason in totals if not reason.startswith("gate:"))
+
+
+def test_a_refused_sample_never_ranks_above_an_accepted_one() -> None:
+    """The second is against its label and gains much: its total falls from above to that of the worst accepted one."""
+    samples = [(10 + i, written("x")) for i in range(3)]
+    parts = [{"fidelity": f, "quality": 1.0, "gain": gain} for f, gain in ((0.1, 0.0), (-0.1, 1.0), (0.2, 0.1))]
+    lenient = _group_totals(samples, parts, RewardSettings(min_fidelity=-1))
+    assert lenient[1] > lenient[0]
+    strict = _group_totals(samples, parts, RewardSettings())
+    assert strict[1] == min(strict) == lenient[0]
+    assert strict[::2] == lenient[::2]
 
 
 def test_samples_below_the_least_fidelity_or_quality_are_rejected_with_parts() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from synlearner.agent.policy import Policy
 from synlearner.errors import EngineError
 from synlearner.events.types import Decoding
+from synlearner.policies import canary
 from synlearner.policies.canary import check_engine
 from synlearner.policies.engine import Progress, Request, Sample
 from synlearner.policies.model import ModelSettings, PolicyModel
@@ -151,6 +152,14 @@ def test_a_wrong_engine_stops_the_run(model: PolicyModel, served: bytes | None, 
             engine.stale_cache = True
     with pytest.raises(EngineError, match=r"the faulty engine and the trainer differ by [\d.]+ nats a token on"):
         check_engine(model, engine, served)
+
+
+def test_noise_grows_until_it_shows(model: PolicyModel, served: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(canary, "SCALES", (1e-9, *canary.SCALES))
+    assert check_engine(model, TransformersEngine(model), served).moved > canary.SHOWS
+    monkeypatch.setattr(canary, "SCALES", (1e-9,))
+    with pytest.raises(EngineError, match="noise of 1e-09 on the adapter changes nothing"):
+        check_engine(model, TransformersEngine(model), served)
 
 
 def test_the_engine_serves_the_adapter_again_after_the_probe(model: PolicyModel, tiny_folder: Path) -> None:

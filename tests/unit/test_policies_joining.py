@@ -45,14 +45,17 @@ def check(model: PolicyModel, logits: Tensor, written: list[tuple[int, list[int]
 @torch.inference_mode()
 @pytest.mark.parametrize("seed", range(4))
 def test_logits_are_the_models_own_however_rows_come_and_go(known: PolicyModel, seed: int) -> None:
-    """Some rows live longer than there is room for at first, while others come and go beside them."""
+    """Some rows live longer than there is room for at first, while others come and go beside them.
+
+    All leave once: so the row for which room is made began at another column than the first.
+    """
     known.load_adapter(adapter(known, scale=0.1, seed=seed))
     llama = known.written_by()
     assert llama is not None
     rng = random.Random(seed)  # noqa: S311 - reproducible chance is the point
     batch = JoiningRows(llama, PROMPTS, 2 * BLOCK, 5)
     rows: list[tuple[int, list[int]]] = []
-    for step in range(BLOCK + 20):
+    for step in range(BLOCK + 20 + 5 * seed):
         coming = [rng.randrange(len(PROMPTS)) for _ in range(rng.randint(0 if rows else 1, batch.room()))]
         if coming:
             read = batch.enter(coming)
@@ -60,13 +63,33 @@ def test_logits_are_the_models_own_however_rows_come_and_go(known: PolicyModel, 
             check(known, read, rows[-len(coming) :])
         kept = batch.keep([i for i in range(len(rows)) if i == 0 or rng.random() < 0.85])
         rows = [rows[i] for i in kept]
+        if seed and step == 5 * seed:
+            assert batch.keep([]) == []
+            batch.enter([rng.randrange(len(PROMPTS))])
+            rows = [(batch._owners[0], [])]
         tokens = [rng.randrange(300) for _ in rows]
         logits = batch.step(torch.tensor(tokens))
         for (_, written), token in zip(rows, tokens, strict=True):
             written.append(token)
-        if step % 7 == 0 or step > BLOCK - 2:
+        if step % 7 == 0 or step > BLOCK - 2 + 5 * seed:
             check(known, logits, rows)
     assert max(len(written) for _, written in rows) > BLOCK, "else the room was never too small"
+
+
+def test_a_prompt_is_read_from_where_it_differs(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts 0 and 4 begin with the same six tokens, 0 and 5 with three; one that is open already costs nothing."""
+    llama = load(tiny_folder).written_by()
+    assert llama is not None
+    usual, lengths = llama.read, list[int]()
+
+    def read(ids: Tensor, *rest: Any) -> Tensor:
+        lengths.append(len(ids))
+        return usual(ids, *rest)
+
+    monkeypatch.setattr(llama, "read", read)
+    with torch.inference_mode():
+        JoiningRows(llama, PROMPTS, 8, 5).enter([0, 4, 0, 5, 2])
+    assert lengths == [9, 2, 1, 50]
 
 
 def test_what_is_laid_out_is_never_stale(tiny_folder: Path) -> None:
