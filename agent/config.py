@@ -35,7 +35,7 @@ class PolicySettings(_Part):
     device: str = "auto"
     """`auto` takes CUDA if there is one."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """In bfloat16 sampler and trainer differ by 0.05 nats a token on CPU: float32 is the one to trust."""
+    """In bfloat16 sampler and trainer differ by far more than rounding on a CPU: float32 is the one to trust."""
     rank: Annotated[int, Field(ge=1, le=512)] = 8
     alpha: Annotated[int, Field(ge=1)] = 16
     threads: Annotated[int, Field(ge=1, le=1024)] = 2
