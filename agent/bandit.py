@@ -8,6 +8,8 @@ enters as one more observation per recalled item, the less certain the less alik
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import msgspec
+
 from synlearner.agent.strategies import Strategy
 from synlearner.events.chance import derive_seed
 from synlearner.events.types import Candidate, ExperienceItem, ExperienceRecalled, PromptsPlanned
@@ -78,6 +80,30 @@ def beliefs(
         if item.polarity > 0 and "part" in item.metadata:
             vouchers.setdefault(item.metadata["part"], []).append(item.id)
     return with_experience(posteriors(outcomes), chosen, records), vouchers
+
+
+def shuffled(
+    recalled: ExperienceRecalled | None, records: Mapping[str, Record], strategies: Sequence[Strategy]
+) -> dict[str, Record]:
+    """Return the chosen *records*, each of which speaks of a part of the same kind that was drawn from *strategies*.
+
+    A control for experiments: as much advice, of the same certainty, that has nothing to do with what was learnt.
+    """
+    parts = sorted({part for strategy in strategies for part in strategy.parts})
+    found: dict[str, Record] = {}
+    if recalled is None:
+        return found
+    for candidate in recalled.candidates:
+        if not candidate.chosen:
+            continue
+        record = found[candidate.item] = records[candidate.item]
+        kind = record.item.metadata.get("part", "").partition(":")[0]
+        alike = [part for part in parts if part.partition(":")[0] == kind]
+        if alike:
+            part = alike[derive_seed(recalled.seed, candidate.item, "shuffle") % len(alike)]
+            item = msgspec.structs.replace(record.item, metadata=record.item.metadata | {"part": part})
+            found[candidate.item] = msgspec.structs.replace(record, item=item)
+    return found
 
 
 def topics_held(recalled: ExperienceRecalled | None, records: Mapping[str, Record]) -> dict[str, list[str]]:

@@ -125,7 +125,9 @@ class DaiSettings(_Part):
     )  # fmt: skip
     decodings: Annotated[tuple[DecodingName, ...], Field(min_length=1)] = ("calm", "open", "bold")
     exemplars: Annotated[int, Field(ge=1, le=16)] = 4
-    """Most seeds of the label that a prompt shows."""
+    """Most rows of the label that a prompt shows."""
+    shots: Literal["seeds", "mixed", "best"] = "seeds"
+    """Which rows: seeds; one accepted sample to three seeds; or accepted samples alone, the best, once there are any."""
     coverage: bool = True
     """Draw attribute values so that pairs of them are covered; false draws them independently."""
     at_once: Annotated[int, Field(ge=1, le=64)] = 4
@@ -216,6 +218,8 @@ class MemorySettings(_Part):
     """Least similarity of an item to the task."""
     control: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     """Share of prompts that are planned without what was recalled: they tell what memory is worth (`memory stats`)."""
+    shuffled: bool = False
+    """Believe what was recalled of another part of strategies, drawn by chance: a control for experiments."""
     tokens: Annotated[int, Field(ge=0, le=100_000)] = 600
     """Most that recalled items may take in a prompt."""
     mirror: bool = True

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from synlearner.agent import decide
-from synlearner.agent.bandit import beliefs, in_control, topics_held
+from synlearner.agent.bandit import beliefs, in_control, shuffled, topics_held
 from synlearner.agent.cards import Stream
 from synlearner.agent.config import Settings
 from synlearner.agent.constraints import adjust, weighted
@@ -21,6 +21,7 @@ from synlearner.agent.planning import Planner, pair_coverage, plan_reference, re
 from synlearner.agent.policy import Policy
 from synlearner.agent.scoring import read_reference, score_round
 from synlearner.agent.state import RunState, TaskState, chance, current_plan, current_task, prompt_outcomes
+from synlearner.agent.strategies import library
 from synlearner.agent.topics import judge_topics, plan_topics
 from synlearner.agent.training import train
 from synlearner.agent.vectors import Vectors
@@ -145,6 +146,8 @@ class Executor:
             prompts = plan_topics(task, seed)
         else:
             records, control = self._memory.state.records, in_control(recalled)
+            if settings.memory.shuffled:
+                records = shuffled(recalled, records, library(task.card, settings.dai))
             arms = []
             for remembered in (recalled, None):
                 planner = Planner(task, settings, *beliefs(task.outcomes, remembered, records))

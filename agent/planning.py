@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from synlearner.agent.attributes import coverage, draw, options
 from synlearner.agent.bandit import Posterior, choose, parts_of
 from synlearner.agent.cards import Card, Row
-from synlearner.agent.config import LoopSettings, Settings
+from synlearner.agent.config import DaiSettings, LoopSettings, Settings
 from synlearner.agent.constraints import heat, more
 from synlearner.agent.frames import Ask, write_sample
 from synlearner.agent.jsonform import as_json, constrained, fitting
@@ -90,8 +90,7 @@ class Planner:
     def _prompt(self, label: str, strategy: Strategy, before: Sequence[Drawn], seed: int) -> PlannedPrompt:
         task, loop = self.task, self.settings.loop
         rng = random.Random(seed)  # noqa: S311 - reproducible chance is the point
-        exemplars = _exemplars(task.card, label, self.settings.dai.exemplars, rng)
-        rows = [task.card.seeds[i] for i in exemplars]
+        exemplars, rows = _shots(task, label, self.settings.dai, rng)
         attributes, notes = self._attributes(label, strategy, rows, before, rng)
         experience = {item for part in parts_of(strategy.id) for item in self.vouchers.get(part, ())}
         source = topics_of(task, label).get(attributes.get(TOPIC, ""), "policy")
@@ -234,18 +233,37 @@ def _written(
     )
 
 
-def _exemplars(card: Card, label: str, most: int, rng: random.Random) -> list[int]:
-    """Return up to *most* seeds of the label, as many as fit; if none does, the shortest."""
-    mine = [i for i, row in enumerate(card.seeds) if not label or row["label"] == label]
-    rng.shuffle(mine)
-    lengths = {i: _words(card, card.seeds[i]) for i in mine}
-    chosen: list[int] = []
+def _shots(task: TaskState, label: str, dai: DaiSettings, rng: random.Random) -> tuple[list[int], list[Row]]:
+    """Return what a prompt shows: the places of its seeds, and all its rows, accepted samples (`dai.shots`) first.
+
+    As many as fit; if none does, the shortest.
+    """
+    card, most = task.card, dai.exemplars
+    seeds = [i for i, row in enumerate(card.seeds) if not label or row["label"] == label]
+    rng.shuffle(seeds)
+    candidates = [*_accepted(task, label, dai, rng), *((i, card.seeds[i]) for i in seeds)]
+    chosen: list[tuple[int | None, Row]] = []
     left = EXEMPLAR_WORDS
-    for i in mine:
-        if lengths[i] <= left and len(chosen) < most:
-            chosen.append(i)
-            left -= lengths[i]
-    return chosen or [min(mine, key=lambda i: lengths[i])]
+    for place, row in candidates:
+        words = _words(card, row)
+        if words <= left and len(chosen) < most:
+            chosen.append((place, row))
+            left -= words
+    chosen = chosen or [min(candidates, key=lambda candidate: _words(card, candidate[1]))]
+    return [place for place, _ in chosen if place is not None], [row for _, row in chosen]
+
+
+def _accepted(task: TaskState, label: str, dai: DaiSettings, rng: random.Random) -> list[tuple[None, Row]]:
+    """Return the accepted samples of the label that a prompt may show before seeds."""
+    if dai.shots == "seeds":
+        return []
+    mine = [sample for sample in task.pool if sample.label == label]
+    rng.shuffle(mine)
+    if dai.shots == "best":
+        mine.sort(key=lambda sample: -sample.worth)
+    return [
+        (None, sample.row) for sample in mine[: dai.exemplars if dai.shots == "best" else max(1, dai.exemplars // 4)]
+    ]
 
 
 def _contrasts(card: Card, label: str, rng: random.Random) -> list[Row]:

@@ -50,6 +50,16 @@ ARMS: Mapping[str, Arm] = {
          "dai.coverage=false"),
         carries=False,
     ),
+    "self_instruct": Arm(
+        "Self-Instruct style: an accepted sample to three seeds in every prompt (Wang et al. 2023, arXiv:2212.10560)",
+        (*FIXED, *UNJUDGED, "dai.frames=[numbered]", "dai.attributes=[none]", "dai.shots=mixed"),
+        carries=False,
+    ),
+    "progen": Arm(
+        "ProGen style: the samples that are worth most are the next prompts' examples (Ye et al. 2022, arXiv:2210.12329)",
+        (*FIXED, "dai.frames=[numbered]", "dai.attributes=[none]", "dai.shots=best"),
+        carries=False,
+    ),
     "best_of_n": Arm(
         "few_shot, judged by our gates for as long as tokens last, and the best are delivered",
         (*FIXED, "loop.oversample=10", "dai.frames=[numbered]", "dai.attributes=[none]"),
@@ -59,6 +69,10 @@ ARMS: Mapping[str, Arm] = {
     "memory": Arm("memory alone: the weights never move", ("stream.adapter=none",)),
     "weights": Arm("weights alone: nothing is recalled", ("memory.k=0",)),
     "full": Arm("weights and memory"),
+    "shuffled": Arm(
+        "full, but what is recalled is believed of other parts of strategies, drawn by chance: a control",
+        ("memory.shuffled=true",),
+    ),
     "isolated": Arm("full, from scratch on every task", carries=False, fresh=True),
     "faithful": Arm(
         "the paper's configuration with its hours cut: 8 rounds of fine-tuning, 8 of rewards, the rest fills",

@@ -6,10 +6,10 @@ import pytest
 from pieces import checked
 from worlds import card
 
-from synlearner.agent.bandit import choose, parts_of, posteriors, with_experience
+from synlearner.agent.bandit import beliefs, choose, parts_of, posteriors, shuffled, with_experience
 from synlearner.agent.config import DaiSettings
 from synlearner.agent.strategies import Strategy, library
-from synlearner.events.types import Candidate
+from synlearner.events.types import Candidate, ExperienceRecalled
 from synlearner.memory import new_item
 from synlearner.memory.regression import NOISE_VARIANCE
 from synlearner.memory.state import PRIOR_VARIANCE, Record
@@ -108,6 +108,34 @@ def test_two_items_on_one_part_are_two_observations() -> None:
     records = {"x": record("frame:dashes"), "y": record("frame:dashes")}
     found = with_experience({}, [candidate("x"), candidate("y")], records)
     assert found["frame:dashes"][0] == pytest.approx(40 / (200 + 1 / 0.0225))
+
+
+# ---- the control ---------------------------------------------------------------------------------------------
+
+
+def recalled(*items: str, seed: int) -> ExperienceRecalled:
+    return ExperienceRecalled(
+        round=1, query="", query_vector="", scope="", filters={}, k=4, settings={}, control=0.0, seed=seed,
+        candidates=[candidate(item) for item in items], chosen=list(items),
+    )  # fmt: skip
+
+
+def test_shuffled_experience_vouches_for_parts_of_the_same_kind_drawn_by_chance() -> None:
+    strategies = library(checked(card()), DaiSettings())
+    records = {"x": record("frame:dashes"), "y": record(None)}
+    parts = Counter[str]()
+    for seed in range(200):
+        asked = recalled("x", "y", seed=seed)
+        found = shuffled(asked, records, strategies)
+        believed, vouchers = beliefs([], asked, found)
+        assert vouchers.keys() == believed.keys(), "what says nothing of a part still says nothing"
+        parts.update(vouchers.keys())
+        assert found["x"].variance == records["x"].variance
+    frames = {part for strategy in strategies for part in strategy.parts if part.startswith("frame:")}
+    assert parts.keys() == frames
+    assert max(parts.values()) < 50, "nearly equal shares of 200"
+    assert records["x"].item.metadata == {"part": "frame:dashes"}
+    assert shuffled(None, records, strategies) == {}
 
 
 # ---- choosing ------------------------------------------------------------------------------------------------

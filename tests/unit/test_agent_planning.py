@@ -19,6 +19,7 @@ from synlearner.agent.planning import (
     missing,
     plan_reference,
 )
+from synlearner.agent.scoring import PoolSample
 from synlearner.agent.state import TaskState
 from synlearner.events.types import PlannedPrompt
 
@@ -248,3 +249,38 @@ def test_the_reference_shares_equally_and_the_remainder_wanders() -> None:
 
 def test_a_reference_round_is_not_wider_than_the_engine() -> None:
     assert sum(p.samples for p in reference(500, 0)) == ROWS
+
+
+# ---- accepted samples as examples ----------------------------------------------------------------------------
+
+
+def shown(shots: str, pool: Sequence[PoolSample], frame: str = "numbered") -> list[PlannedPrompt]:
+    """Return a plan whose prompts may show accepted samples."""
+    settings = parse_settings([f"dai.shots={shots}", f"dai.frames=[{frame}]", "dai.attributes=[none]"])
+    return Planner(task_of(TOPICS, pool=tuple(pool)), settings).learning(1)
+
+
+GOOD = [pooled(i, "pets", text=f"good{i} of a kind", worth=0.9) for i in range(5)]
+POOR = [pooled(10 + i, "pets", text=f"poor{i} of a kind", worth=0.2) for i in range(5)]
+
+
+def test_a_mixed_prompt_shows_one_accepted_sample_to_three_seeds() -> None:
+    for prompt in shown("mixed", GOOD):
+        own = prompt.prefix.count(" of a kind")
+        assert (own, len(prompt.exemplars)) == ((1, 3) if prompt.label == "pets" else (0, 4))
+
+
+def test_the_best_accepted_samples_take_the_place_of_seeds() -> None:
+    for prompt in shown("best", [*POOR, *GOOD]):
+        assert "poor" not in prompt.prefix, "there are enough better ones"
+        own = prompt.prefix.count("good")
+        assert (own, len(prompt.exemplars)) == ((4, 0) if prompt.label == "pets" else (0, 4))
+
+
+def test_seeds_stand_in_until_there_are_enough_accepted_samples() -> None:
+    pets = [prompt for prompt in shown("best", GOOD[:1]) if prompt.label == "pets"]
+    assert {(p.prefix.count("good"), len(p.exemplars)) for p in pets} == {(1, 3)}
+
+
+def test_by_default_a_prompt_shows_seeds_alone() -> None:
+    assert all(" of a kind" not in prompt.prefix and prompt.exemplars for prompt in shown("seeds", GOOD))

@@ -48,7 +48,7 @@ def test_every_arm_is_valid_settings_under_the_same_cap(tmp_path: Path) -> None:
     assert still == [name for name, arm in ARMS.items() if not arm.carries and not arm.fresh] + ["memory"]
 
 
-@pytest.mark.parametrize("name", ["plain", "few_shot", "best_of_n"])
+@pytest.mark.parametrize("name", ["plain", "few_shot", "self_instruct", "progen", "best_of_n"])
 def test_fixed_arms_have_one_way_to_ask(tmp_path: Path, name: str) -> None:
     grid = small_grid(tmp_path, name)
     of = grid.streams["small"].tasks[0].card
