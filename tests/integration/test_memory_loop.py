@@ -8,7 +8,7 @@ from runs import SHORT, events_of, run
 from worlds import write_stream
 
 from synlearner.agent import Agent
-from synlearner.agent.bandit import in_control
+from synlearner.agent.bandit import in_control, parts_of
 from synlearner.events.types import ExperienceCredited, ExperienceLearned, ExperienceRecalled, PromptsPlanned
 from synlearner.memory import HashEmbedder, Memory
 
@@ -95,3 +95,18 @@ def test_gate_and_mirror_are_what_the_settings_say(tmp_path: Path) -> None:
     assert (tmp_path / "m" / "derived" / "memory" / "mirror").exists()
     with Agent.open(tmp_path / "m", embedder=HashEmbedder()) as agent:
         assert agent.memory.stats()["mirror"]["condition"] == "healthy"
+
+
+def test_shuffled_memory_steers_as_much_but_elsewhere(tmp_path: Path) -> None:
+    stream = write_stream(tmp_path / "s", "one")
+    for seed in (1, 2):
+        run(tmp_path / "h", stream, seed=seed, settings=(*SHORT, "memory.shuffled=true", "memory.control=0"))
+    items = {fact.item.id: fact.item for fact in facts(tmp_path / "h", ExperienceLearned)}
+    steered = [
+        items[item].metadata["part"] in parts_of(prompt.strategy)
+        for plan in facts(tmp_path / "h", PromptsPlanned)
+        for prompt in plan.prompts
+        for item in prompt.experience
+    ]
+    assert steered, "recalled items had prompts use a part"
+    assert not all(steered), "but not always the one that they are about"
