@@ -108,8 +108,9 @@ class LoopSettings(_Part):
     oversample: Annotated[float, Field(ge=1.0, le=10.0)] = 1.5
     """Accepted samples to choose from, per sample to deliver."""
     tokens: Annotated[int, Field(ge=0)] = 0
-    """No round of a task begins once so many tokens are written for it; 0 sets no cap. Those of the untrained policy
-    count where floors are set with them, not where they are for reporting alone."""
+    """No round of a task begins once so many tokens are written for it, and the last has only as many prompts as there
+    should be tokens for; 0 sets no cap. Those of the untrained policy count where floors are set with them, not where
+    they are for reporting alone."""
     student_every: Annotated[int, Field(ge=0)] = 2
     """A student is trained on what is accepted after every so many rounds; 0 never."""
 

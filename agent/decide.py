@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from synlearner.agent.budget import ROWS, missing, reference_wanted, spent
 from synlearner.agent.config import Settings
-from synlearner.agent.planning import ROWS, missing, reference_wanted
 from synlearner.agent.state import RunState, TaskState
 
 REFERENCE_TRIES = 3
@@ -173,11 +173,6 @@ def _next_round(task: TaskState, settings: Settings) -> Action | None:
         return None
     open_recall = task.round.recalled is not None and task.round.plan is None
     return Plan(purpose) if open_recall or not settings.memory.k else Recall()
-
-
-def spent(task: TaskState, settings: Settings) -> int:
-    """Return the tokens that count against `loop.tokens`."""
-    return task.tokens - (0 if settings.constraints.any else task.reference_tokens)
 
 
 def _has_attributes(task: TaskState) -> bool:

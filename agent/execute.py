@@ -9,6 +9,7 @@ from typing import Any
 
 from synlearner.agent import decide
 from synlearner.agent.bandit import beliefs, in_control, shuffled, topics_held
+from synlearner.agent.budget import reference_wanted
 from synlearner.agent.cards import Stream
 from synlearner.agent.config import Settings
 from synlearner.agent.constraints import adjust, weighted
@@ -17,7 +18,7 @@ from synlearner.agent.distilling import situation, teach
 from synlearner.agent.evaluating import check, evaluate
 from synlearner.agent.judge import Judge, make_judge
 from synlearner.agent.overlap import leaked
-from synlearner.agent.planning import Planner, pair_coverage, plan_reference, reference_wanted
+from synlearner.agent.planning import Planner, pair_coverage, plan_reference
 from synlearner.agent.policy import Policy
 from synlearner.agent.scoring import read_reference, score_round
 from synlearner.agent.state import RunState, TaskState, chance, current_plan, current_task, prompt_outcomes

@@ -4,16 +4,16 @@ For every prompt a label that still lacks samples, a strategy drawn from what is
 label as exemplars, and attribute values that the label's prompts have not had together.
 """
 
-import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from synlearner.agent.attributes import coverage, draw, options
 from synlearner.agent.bandit import Posterior, choose, parts_of
+from synlearner.agent.budget import FEWEST, ROWS, affordable, missing
 from synlearner.agent.cards import Card, Row
-from synlearner.agent.config import DaiSettings, LoopSettings, Settings
-from synlearner.agent.constraints import heat, more
+from synlearner.agent.config import DaiSettings, Settings
+from synlearner.agent.constraints import heat
 from synlearner.agent.frames import Ask, write_sample
 from synlearner.agent.jsonform import as_json, constrained, fitting
 from synlearner.agent.state import TaskState
@@ -24,12 +24,6 @@ from synlearner.events.types import PlannedPrompt
 
 EXEMPLAR_WORDS = 260
 """Most words that exemplars may have together: long prompts cost more than they teach."""
-
-ROWS = 64
-"""Most samples in a round that only fills the data set: what an engine writes side by side."""
-
-FEWEST = 24
-"""Least samples in such a round: fewer would cost the engine as much time."""
 
 PLAIN = Strategy("plain", "none", "open")
 """What the untrained policy is measured with."""
@@ -58,7 +52,8 @@ class Planner:
         """Return the prompts of a round in which the policy learns: as many per label as can be."""
         counts = {label: sum(s.label == label for s in self.task.pool) for label in self.task.card.labels or [""]}
         order = sorted(counts, key=lambda label: counts[label])
-        labels = [order[i % len(order)] for i in range(self.settings.loop.prompts)]
+        prompts = min(self.settings.loop.prompts, affordable(self.task, self.settings) // self.settings.loop.group)
+        labels = [order[i % len(order)] for i in range(prompts)]
         return self._prompts(labels, seed)
 
     def filling(self, seed: int) -> list[PlannedPrompt]:
@@ -67,7 +62,8 @@ class Planner:
         lacking = missing(task, loop)
         labels: list[str] = []
         share = max(task.accepted / task.requested, 0.1) if task.requested else 0.5
-        while len(labels) * loop.group + loop.group <= ROWS:
+        rows = min(ROWS, affordable(task, self.settings))
+        while len(labels) * loop.group + loop.group <= rows:
             label = max(lacking, key=lambda name: lacking[name])
             if lacking[label] <= 0 and len(labels) * loop.group >= FEWEST:
                 break
@@ -174,21 +170,6 @@ def plan_reference(task: TaskState, wanted: int, seed: int) -> list[PlannedPromp
         for i, (label, share) in enumerate(zip(labels, shares, strict=True))
         if share
     ]
-
-
-def reference_wanted(task: TaskState, settings: Settings) -> int:
-    """Return how many samples of the untrained policy are wanted: to be reported, else to set the floors with."""
-    if task.card.labels and "test" in task.files:
-        return task.card.samples
-    floors = settings.constraints
-    return min(task.card.samples, floors.reference) if floors.any else 0
-
-
-def missing(task: TaskState, loop: LoopSettings) -> dict[str, float]:
-    """Return how many accepted samples each label lacks for the choice to be made (0 or below: none)."""
-    labels = list(task.card.labels) or [""]
-    wanted = math.ceil(loop.oversample * more(task.multipliers) * task.card.samples / len(labels))
-    return {label: float(wanted - sum(s.label == label for s in task.pool)) for label in labels}
 
 
 def pair_coverage(card: Card, prompts: Sequence[Drawn]) -> dict[str, float]:

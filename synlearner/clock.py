@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable
 
+from synlearner.agent.budget import ROWS
 from synlearner.agent.config import Settings
-from synlearner.agent.planning import ROWS
 from synlearner.agent.state import RunState, TaskState
 
 LEARN = 1.2

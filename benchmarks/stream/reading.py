@@ -9,9 +9,9 @@ import numpy as np
 
 from benchmarks.stream.cells import Place, places, probes
 from benchmarks.stream.grid import Cell, Grid
+from synlearner.agent.budget import spent
 from synlearner.agent.config import Settings
 from synlearner.agent.constraints import matched
-from synlearner.agent.decide import spent
 from synlearner.agent.diversity import distinct_2, vendi
 from synlearner.agent.features import Matrix
 from synlearner.agent.parsing import joined, normal

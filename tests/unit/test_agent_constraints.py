@@ -8,9 +8,10 @@ import pytest
 from pieces import checked, judged, planned, pooled, task_of, unit_rows
 from worlds import card
 
+from synlearner.agent.budget import missing
 from synlearner.agent.config import ConstraintSettings, LoopSettings, RewardSettings, Settings
 from synlearner.agent.constraints import COOLEST, HOTTEST, adjust, heat, matched, more, weighted
-from synlearner.agent.planning import Planner, missing
+from synlearner.agent.planning import Planner
 from synlearner.agent.state import RoundState, TaskState
 from synlearner.events.types import PromptsPlanned
 
