@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup vllm demo test check format clean
+.PHONY: help setup vllm demo test check faults format clean
 
 help:
 	@echo "make setup   create .venv, install pinned versions, fetch the two small models (once)"
@@ -11,6 +11,7 @@ help:
 	@echo "make demo    run the built-in stream, offline"
 	@echo "make check   lint, types, import contracts, fast tests"
 	@echo "make test    all of that and the slow tests"
+	@echo "make faults  failing disks, power losses, kills and flipped bits, all of them (an hour; the tests run short forms)"
 	@echo "make format  sort imports, format"
 
 setup: .venv/.models
@@ -44,6 +45,9 @@ check: static setup
 
 test: static setup
 	HF_HUB_OFFLINE=1 $(BIN)/pytest
+
+faults: .venv/.installed
+	for sweep in errors losses kills flips; do PYTHONPATH=tests $(BIN)/python -m faults $$sweep || exit 1; done
 
 format: .venv/.installed
 	$(BIN)/ruff check --fix .

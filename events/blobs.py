@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
-from synlearner.errors import ConfigError, CorruptBlob
+from synlearner.errors import ConfigError, CorruptBlob, LogError
 from synlearner.events.files import cannot_write, sync_folder
 from synlearner.events.types import Fact, Redacted
 
@@ -42,14 +42,23 @@ class BlobStore:
         return digest
 
     def get(self, digest: str) -> bytes:
-        """Return the bytes of a blob. Raises CorruptBlob if it is missing or its bytes do not match its name."""
+        """Return the bytes of a blob.
+
+        Raises:
+            CorruptBlob: If it is missing or its bytes do not match its name.
+            LogError: If it cannot be read now.
+
+        """
         path = self.path(digest)
         try:
             data = path.read_bytes()
         except FileNotFoundError:
             raise CorruptBlob(f"blob {digest} is missing: '{path}' does not exist; restore it from a copy") from None
-        except OSError as error:
+        except (IsADirectoryError, NotADirectoryError) as error:
             raise CorruptBlob(f"blob {digest} cannot be read from '{path}': {error.strerror}") from error
+        except OSError as error:  # it may be there and whole
+            what = f"blob {digest} cannot be read from '{path}' now: {error.strerror}"
+            raise LogError(f"{what}; see to that and run the same command again") from error
         actual = sha256(data).hexdigest()
         if actual != digest:
             raise CorruptBlob(f"blob {digest} is changed: the bytes of '{path}' have {actual}; restore it from a copy")
@@ -106,7 +115,8 @@ class BlobStore:
         """Do nothing: a folder holds nothing open."""
 
     def _make_room(self, path: Path) -> None:
-        if not path.parent.exists():
+        # Whoever made the folder may have been stopped before its name was on disk: then nothing is in it.
+        if not path.parent.exists() or not any(path.parent.iterdir()):
             path.parent.mkdir(parents=True, exist_ok=True)
             sync_folder(self.folder)
 

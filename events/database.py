@@ -1,5 +1,6 @@
 """The SQLite file below the log: how it is opened, what makes it ours, and what its errors mean."""
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +55,7 @@ _NOT_NOW = {
     sqlite3.SQLITE_PROTOCOL,
     sqlite3.SQLITE_READONLY,
 }
+_PAGE_ERROR = re.compile(r"unable to get the page\. error code=(\d+)")
 
 
 class NotOurs(Exception):  # a finding for the log to judge by its anchor, never shown to anybody
@@ -69,6 +71,9 @@ def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
         CorruptLog: If it is ours, but its schema is changed.
 
     """
+    if _has_wal(path) and not (path.exists() and path.stat().st_size):
+        # SQLite would delete the WAL, whatever it opens the file for; and the WAL may hold all of the history.
+        raise CorruptLog(f"'{path}' is damaged: it is empty, and its WAL is not; restore the home from a copy")
     try:
         connection = _connect(path) if write else _connect_read_only(path)
     except FAILURES as error:
@@ -125,13 +130,19 @@ def unreadable(path: Path, error: Exception) -> LogError:
     """Return what *error* means for somebody who reads."""
     if _code(error) in _NOT_NOW or isinstance(error, sqlite3.ProgrammingError):
         return LogError(f"'{path}' cannot be read now: {error}; see to that and run the same command again")
-    return CorruptLog(f"'{path}' is damaged: {error}; restore the home from a copy")
+    what = " ".join(str(error).split())  # a message may repeat damaged text
+    return CorruptLog(f"'{path}' is damaged: {what}; restore the home from a copy")
 
 
 def problems_inside(connection: sqlite3.Connection) -> list[str]:
-    """Return what SQLite itself finds wrong with the file, ten findings at most."""
+    """Return what SQLite itself finds wrong with the file, ten findings at most; raise its error where it cannot read."""
     found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(10)")]
-    return [] if found == ["ok"] else found
+    for code in (int(code) for each in found for code in _PAGE_ERROR.findall(each)):
+        if code & 0xFF in _NOT_NOW:  # to SQLite it is a finding like others, but the page may be whole
+            error = sqlite3.OperationalError("a page cannot be read")
+            error.sqlite_errorcode = code
+            raise error
+    return [] if found == ["ok"] else [" ".join(each.split()) for each in found]
 
 
 def _connect(target: Path | str) -> sqlite3.Connection:

@@ -83,7 +83,7 @@ class Home:
     @classmethod
     def _open_to_write(cls, path: Path) -> Self:
         try:
-            fresh = not path.exists()
+            fresh = not (path / LOG).exists()  # a folder alone may be of somebody who was stopped before the sync
             (path / BLOBS).mkdir(parents=True, exist_ok=True)
             (path / DERIVED).mkdir(exist_ok=True)
             if fresh:

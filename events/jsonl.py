@@ -6,7 +6,7 @@ come back in: the chain is checked as it is read, and what arrives is all of the
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -17,7 +17,7 @@ from synlearner.events.codec import canonical_bytes, payload_digest
 from synlearner.events.files import cannot_write
 from synlearner.events.home import Home
 from synlearner.events.log import StoredLog, read_with_rows
-from synlearner.events.rows import Row
+from synlearner.events.rows import LARGEST_PAYLOAD, Row
 from synlearner.events.tombstones import TAKEN_OUT, Unproven, open_tombstone
 from synlearner.events.types import EMPTY, Redacted
 
@@ -39,6 +39,9 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     observed: dict[str, Any]
     hash: str
 
+
+LONGEST = 4 * LARGEST_PAYLOAD
+"""Bytes of a line: a payload, and room for what stands beside it."""
 
 _decode_line = msgspec.json.Decoder(Line).decode
 _encode = msgspec.json.Encoder().encode
@@ -91,7 +94,7 @@ def import_(lines: Path | str | Iterable[str | bytes], home: Home, *, blobs: Blo
         return home.log.adopt(_checked(lines, home, blobs)).seq
     try:
         with Path(lines).open("rb") as source:
-            return home.log.adopt(_checked(source, home, blobs or _beside(Path(lines)))).seq
+            return home.log.adopt(_checked(_lines_in(source), home, blobs or _beside(Path(lines)))).seq
     except OSError as error:
         raise ConfigError(f"'{lines}' cannot be read: {error.strerror}; pass an exported file") from error
 
@@ -118,12 +121,20 @@ def _lines(log: StoredLog, last: int) -> Iterator[tuple[bytes, list[str]]]:
     unproven.refuse()
 
 
+def _lines_in(source: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of a file; of one that is too long, no more than shows that it is."""
+    while line := source.readline(LONGEST + 1):
+        yield line
+
+
 def _checked(lines: Iterable[str | bytes], home: Home, blobs: BlobStore | None) -> Iterator[Row]:
     """Yield the rows in *lines*, checked; and at the very end bring over the blobs that they name."""
     previous, seq = EMPTY.hash, 0
     named: dict[str, None] = {}
     unproven = Unproven()
     for number, line in enumerate(lines, start=1):
+        if len(line) > LONGEST:
+            raise ConfigError(f"line {number} has more than {LONGEST:,} bytes: pass a file that was exported")
         if not line.strip():
             continue
         seq += 1

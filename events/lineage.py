@@ -118,6 +118,7 @@ def parent_of(home: Path) -> tuple[Path, Head] | None:
 
     Raises:
         CorruptLog: If the note is damaged.
+        LogError: If it cannot be read now.
 
     """
     file = home / PARENT
@@ -126,9 +127,11 @@ def parent_of(home: Path) -> tuple[Path, Head] | None:
         end = Head(note.seq, bytes.fromhex(note.hash).hex())
     except FileNotFoundError:
         return None
-    except (msgspec.MsgspecError, ValueError, OSError) as error:
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    except (msgspec.MsgspecError, ValueError) as error:
         raise CorruptLog(f"'{file}' does not say where this history begins: {error}; restore it from a copy") from error
-    if end.seq < 1 or len(end.hash) != len(EMPTY.hash):
+    if end.seq < 1 or len(end.hash) != len(EMPTY.hash) or "\0" in note.home:
         raise CorruptLog(f"'{file}' names no event: seq {end.seq}, hash {end.hash!r}; restore it from a copy")
     return Path(os.path.normpath(home.resolve() / note.home)), end
 
@@ -160,9 +163,15 @@ def children(home: Path) -> Iterator[tuple[Path, Child]]:
     for file in sorted((home / FORKS).glob("*.json")):
         try:
             note = msgspec.json.decode(file.read_bytes(), type=Child)
-        except (msgspec.MsgspecError, OSError) as error:
+        except OSError as error:
+            raise _unreadable(file, error) from error
+        except msgspec.MsgspecError as error:
             raise CorruptLog(f"'{file}' does not name a fork: {error}; open that fork to write it anew") from error
         yield Path(os.path.normpath(home.resolve() / note.home)), note
+
+
+def _unreadable(file: Path, error: OSError) -> LogError:
+    return LogError(f"'{file}' cannot be read now: {error.strerror}; see to that and run the same command again")
 
 
 def open_shared(home: Path, opener: Opener) -> list[Shared]:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -50,16 +51,21 @@ class WriterLock:
                 "a home has one writer; wait until it ends, or stop it"
             )
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        os.ftruncate(handle, 0)
-        os.lseek(handle, 0, os.SEEK_SET)
-        os.write(handle, f"process {os.getpid()} (since {since})\n".encode())
+        try:
+            os.ftruncate(handle, 0)
+            os.lseek(handle, 0, os.SEEK_SET)
+            os.write(handle, f"process {os.getpid()} (since {since})\n".encode())
+        except BaseException:
+            os.close(handle)
+            raise
         self._handle = handle
 
     def release(self) -> None:
         """Give the lock back. The file stays: to remove it would let two processes lock two files of one name."""
         if self._handle is not None:
             handle, self._handle = self._handle, None
-            os.ftruncate(handle, 0)
+            with suppress(OSError):  # only the name of the holder: closing is what gives the lock back
+                os.ftruncate(handle, 0)
             os.close(handle)
 
     def __enter__(self) -> Self:

@@ -76,15 +76,15 @@ class Salvage:
             file.write(original.read(size))
             if beginning:
                 file.seek(0)
-                file.write(self._new_beginning(copy.stat().st_size, size)[:beginning])
+                file.write(self._new_beginning(size)[:beginning])
         wal = self._home / f"{LOG}-wal"
         if wal.exists():
             data = wal.read_bytes()
             (self._workplace / wal.name).write_bytes(mend_wal(data, size) if mended else data)
         return self._workplace
 
-    def _new_beginning(self, length: int, size: int) -> bytes:
-        """Return the first page of a new log, with the length that the file has."""
+    def _new_beginning(self, size: int) -> bytes:
+        """Return the first page of a new log, which leaves it to the file and its WAL how long it is."""
         new = self._workplace / "new.sqlite"
         if not new.exists():
             SqliteLog(new, anchor=None, write=True).close()
@@ -92,9 +92,8 @@ class Salvage:
             first = original.read(_HEADER)
         page = bytearray(new.read_bytes()[:size])
         page[16:18] = struct.pack(">H", 1 if size == 65536 else size)
-        # The length counts where these two are equal; the list of free pages is not trusted.
-        page[24:28] = page[92:96] = struct.pack(">I", 1)
-        page[28:40] = struct.pack(">III", max(length // size, 1), 0, 0)
+        # A length of 0 is none; the list of free pages is not trusted.
+        page[28:40] = bytes(12)
         if first[60:64] == struct.pack(">I", 1):  # of format 1, whose tables are others
             page[60:64] = first[60:64]
         return bytes(page)

@@ -87,5 +87,5 @@ def statistics(home: Home) -> Statistics:
 def _time(row: Row) -> str:
     try:
         return _decode_time(row.observed).time
-    except (msgspec.MsgspecError, TypeError):  # `observed` is free: a time of another shape is nobody's fault
+    except (msgspec.MsgspecError, TypeError, RecursionError):  # `observed` is free: any shape is nobody's fault
         return ""

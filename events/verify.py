@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from msgspec import structs
 
-from synlearner.errors import ConfigError, CorruptLog, NotTrusted
+from synlearner.errors import ConfigError, CorruptLog, LogError, NotTrusted
 from synlearner.events.addresses import Address, is_address, parse_address
 from synlearner.events.anchor import Anchor
 from synlearner.events.blobs import BlobStore, references
@@ -66,7 +66,15 @@ def verify(home_path: Path | str) -> Report:
     """
     if is_address(home_path):
         return _verify_on_server(parse_address(str(home_path)))
-    home = Path(home_path)
+    try:
+        return _verify_in_folder(Path(home_path))
+    except OSError as error:
+        raise LogError(
+            f"home '{home_path}' cannot be read now: {error}; see to that and run the same command again"
+        ) from error
+
+
+def _verify_in_folder(home: Path) -> Report:
     survey = _Survey(home)
     try:
         check_home(home)

@@ -250,3 +250,24 @@ def test_a_log_that_stays_has_no_second_name_under_which_it_would_change(home: P
     spoil_anchor(home)
     assert repair(home).files == repair(home, dry=False).files == ["log.anchor"]
     assert (home / "log.sqlite").stat().st_nlink == 1
+
+
+def test_an_empty_database_does_not_take_its_write_ahead_log_with_it(tmp_path: Path) -> None:
+    """SQLite deletes the WAL beside an empty file, even where it is opened to read; and here it holds all events."""
+    with Home.open(tmp_path / "writing", create=True) as writer:
+        drafts = [Draft(fact=RunFinished(tasks=number, delivered=0), id=f"{number}") for number in range(3)]
+        writer.log.append(drafts, expected_seq=0)
+        shutil.copytree(writer.path, tmp_path / "home", ignore=shutil.ignore_patterns("*-shm"))
+    home = tmp_path / "home"
+    truncate(home / "log.sqlite", 0)
+    (home / "log.anchor").unlink()
+    wal = (home / "log.sqlite-wal").read_bytes()
+    assert [problem.what for problem in verify(home).problems] == [
+        f"'{home / 'log.sqlite'}' is damaged: it is empty, and its WAL is not; restore the home from a copy"
+    ]
+    for write in (False, True):
+        with pytest.raises(CorruptLog, match="it is empty, and its WAL is not"):
+            Home.open(home, write=write)
+    assert (home / "log.sqlite-wal").read_bytes() == wal
+    assert repair(home, dry=False).kept == 3
+    assert hashes(home) == hashes(tmp_path / "writing")
