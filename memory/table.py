@@ -42,8 +42,9 @@ class Column:
         if test.name == "eq" and isinstance(test.bound, str):
             place = self._places.get((str, test.bound))
             return np.zeros(items, bool) if place is None else codes == place
-        passing: Mask = self._passing(test)[codes]
-        return passing
+        passing = self._passing(test)
+        alone = np.flatnonzero(passing)
+        return codes == alone[0] if len(alone) == 1 else np.take(passing, codes)
 
     def _passing(self, test: Test) -> Mask:
         """Return which of the distinct values pass."""
