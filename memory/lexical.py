@@ -51,7 +51,7 @@ class LexicalIndex:
         self._base = _Base(texts)
         self._texts = list(texts)
         self._lengths = array("l", self._base.lengths.tolist())
-        self._total = sum(self._lengths)
+        self._total = int(self._base.lengths.sum())
         self._changed = True
 
     def put(self, number: int, text: str) -> None:
@@ -107,7 +107,7 @@ class LexicalIndex:
     def _ready_scales(self) -> NDArray[np.floating[Any]]:
         """Return K1 (1 - B + B l / mean l) of each document."""
         if self._changed:
-            mean = self._total / len(self._lengths)
+            mean = self._total / len(self._lengths) or 1.0  # of texts without a word nobody asks
             self._scales = K1 * (1 - B + B * np.array(self._lengths, np.int64) / mean)
             self._changed = False
         return self._scales
@@ -147,7 +147,11 @@ class _Base:
         each = np.fromiter(map(number, chain.from_iterable(split)), np.int64, total)
         self._numbers.default_factory = None
         documents = np.repeat(np.arange(len(split)), self.lengths)
-        pairs, self._counts = np.unique(each * max(1, len(split)) + documents, return_counts=True)
+        pairs = each * max(1, len(split)) + documents
+        pairs.sort()
+        firsts = np.flatnonzero(np.diff(pairs, prepend=-1))
+        self._counts = np.diff(firsts, append=total)
+        pairs = pairs[firsts]
         self._places = pairs % max(1, len(split))
         self._starts = np.searchsorted(pairs, np.arange(len(self._numbers) + 1) * max(1, len(split)))
 
