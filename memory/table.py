@@ -37,7 +37,7 @@ class Column:
         self._codes[number] = self._code(column_of([record], self.key, MISSING)[0])
 
     def fill(self, records: list[Record]) -> None:
-        """Take in the values of items 0, 1, 2 …"""
+        """Take in the values of the first items."""
         self._codes[: len(records)] = [*map(self._code, column_of(records, self.key, MISSING))]
 
     def mask(self, test: Test, items: int) -> Mask:
