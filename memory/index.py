@@ -16,13 +16,12 @@ UNIT_TOLERANCE = 1e-3
 """How far from 1 the length of a vector may be."""
 
 
-SCAN_MOST = 16_384
-"""Vectors up to which all are compared in full; of more, codes say first who could be near."""
-FIRST = 256
-"""Vectors, the best by their codes, that are compared first: the k-th of them tells how near is near enough."""
-DOUBT = 2.6
-"""Standard errors by which a code may put a vector too low, and it is compared all the same: less than 1 in 200 is
-missed. Up to SCAN_MOST nobody is."""
+SCAN_MOST = 2_048
+"""Vectors up to which all are compared in full; of more, their codes say first who could be near."""
+FEW = 256
+"""Most results for which codes are asked: for more, all vectors are compared."""
+GROUP = 32
+"""Values of which the largest one stands for all, where a floor is looked for."""
 
 
 class VectorIndex(Protocol):
@@ -41,7 +40,7 @@ class VectorIndex(Protocol):
 class ExactIndex:
     """A scan over all vectors. The same vectors give the same answer, to the last bit, on every machine.
 
-    Whether it looks at all of them in full (`exact`) or at their codes first, cosines and order are exact.
+    Where it looks at their codes first, those rule out only who cannot be among the nearest.
     """
 
     def __init__(self, dimension: int) -> None:
@@ -74,27 +73,23 @@ class ExactIndex:
             self._place[id_] = len(self._ids)
             self._ids.append(id_)
 
-    def search(
-        self, vector: Matrix, k: int, mask: NDArray[np.bool_] | None = None, *, exact: bool = False
-    ) -> list[tuple[str, float]]:
+    def search(self, vector: Matrix, k: int, mask: NDArray[np.bool_] | None = None) -> list[tuple[str, float]]:
         """Return up to *k* (id, cosine), highest first, ties by id.
 
         Args:
             vector: Unit length, shape `(dimension,)`.
             k: Most results.
             mask: Which places may be found, shape `(len(self),)`; None lets all.
-            exact: Whether to compare all vectors in full, however many they are.
 
         """
         if k <= 0 or not self._ids:
             return []
-        wanted = None if mask is None else np.flatnonzero(mask)
-        if wanted is not None and len(wanted) == len(self._ids):
-            wanted = None
-        count = len(self._ids) if wanted is None else len(wanted)
-        if not (exact or count <= SCAN_MOST or k > FIRST):
-            wanted = self._near(vector, k, mask if wanted is not None else None)
-        return self._compared(vector, k, wanted)
+        count = len(self._ids) if mask is None else int(np.count_nonzero(mask))
+        if count == len(self._ids):
+            mask = None
+        if count > SCAN_MOST and k <= FEW:
+            return self._compared(vector, k, self._near(vector, k, mask))
+        return self._compared(vector, k, None if mask is None else np.flatnonzero(mask))
 
     def place(self, id_: str) -> int:
         """Return where an id's vector is; -1 if it is not here."""
@@ -106,16 +101,13 @@ class ExactIndex:
             self._ready_codes()
 
     def _near(self, vector: Matrix, k: int, mask: NDArray[np.bool_] | None) -> NDArray[np.int64]:
-        """Return the places that could be among the *k* nearest, by their codes. The same on every machine."""
-        codes = self._ready_codes()
-        estimates = codes.estimates(vector)
+        """Return places of whom all the *k* nearest are: who could be nearer than k others are for sure."""
+        least, most = self._ready_codes().bounds(vector)
         if mask is not None:
-            estimates[~mask] = -2
-        # By value and not by place: of equal estimates all are taken, whatever order they came in.
-        least = np.partition(estimates, len(estimates) - FIRST)[len(estimates) - FIRST]
-        kth = sorted(exact_cosines(self._rows[np.flatnonzero(estimates >= least)], vector))[-k]
-        floor = kth - DOUBT * codes.deviation * max(0.05, 1 - kth * kth) ** 0.5
-        return np.flatnonzero(estimates >= min(floor, float(least)))
+            nowhere = mask.astype(np.float32) * np.float32(4) - np.float32(4)
+            least += nowhere
+            most += nowhere
+        return np.flatnonzero(most >= max(floor_of(least, k), np.float32(-2)))
 
     def _compared(self, vector: Matrix, k: int, wanted: NDArray[np.int64] | None) -> list[tuple[str, float]]:
         """Return the *k* nearest of the *wanted* places."""
@@ -150,6 +142,14 @@ class ExactIndex:
 
     def __len__(self) -> int:
         return len(self._ids)
+
+
+def floor_of(values: NDArray[Any], k: int) -> Any:
+    """Return a number that at least *k* of *values* reach, and of many not many more: the k-th of groups' largest."""
+    if len(values) < 2 * k * GROUP:
+        return np.partition(values, len(values) - k)[len(values) - k]
+    groups = values[: len(values) // GROUP * GROUP].reshape(GROUP, -1).max(axis=0)
+    return np.partition(groups, len(groups) - k)[len(groups) - k]
 
 
 def exact_cosines(rows: Matrix, vector: Matrix) -> list[float]:

@@ -156,6 +156,12 @@ class Fields(Mapping[str, Any]):
         return len(_FIELDS.keys() | self._record.item.metadata.keys())
 
 
+def column_of(records: Sequence[Record], key: str, missing: Any) -> list[Any]:
+    """Return what `Fields` of each of *records* has under *key*: quicker for a hundred thousand of them."""
+    find = _FIELDS.get(key)
+    return [*map(find, records)] if find else [record.item.metadata.get(key, missing) for record in records]
+
+
 _FIELDS = {
     "memory": attrgetter("item.content"),
     "utility": attrgetter("mean"),

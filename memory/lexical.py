@@ -14,6 +14,7 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import chain, count
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ class LexicalIndex:
         self._lengths = array("l")
         self._total = 0
         self._frozen: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
-        self._lengths_now: NDArray[np.int64] = np.empty(0, np.int64)
+        self._scales: NDArray[np.floating[Any]] = np.empty(0)
         self._changed = True
 
     def fill(self, texts: Sequence[str]) -> None:
@@ -50,7 +51,7 @@ class LexicalIndex:
         self._base = _Base(texts)
         self._texts = list(texts)
         self._lengths = array("l", self._base.lengths.tolist())
-        self._total = sum(self._lengths)
+        self._total = int(self._base.lengths.sum())
         self._changed = True
 
     def put(self, number: int, text: str) -> None:
@@ -93,23 +94,23 @@ class LexicalIndex:
         if not kept or not most:
             return np.empty(0, np.int64), np.empty(0, np.float64)
         scores = np.zeros(size)
-        mean = self._total / size
-        lengths = self._all_lengths()
+        scales = self._ready_scales()
         for word in sorted(kept):
             places, counts = self._posting(word)
-            scale = K1 * (1 - B + B * lengths[places] / mean)
-            scores[places] += idf[word] * (K1 + 1) * counts / (counts + scale)
-        found = np.flatnonzero(scores)
+            scores[places] += idf[word] * (K1 + 1) * counts / (counts + scales[places])
+        found = np.flatnonzero(scores > 0)  # much quicker among truths than among numbers
         return found, np.round(scores[found] / (most * (K1 + 1)), 9)
 
     def __len__(self) -> int:
         return len(self._texts)
 
-    def _all_lengths(self) -> NDArray[np.int64]:
+    def _ready_scales(self) -> NDArray[np.floating[Any]]:
+        """Return K1 (1 - B + B l / mean l) of each document."""
         if self._changed:
-            self._lengths_now = np.array(self._lengths, np.int64)
+            mean = self._total / len(self._lengths) or 1.0  # of texts without a word nobody asks
+            self._scales = K1 * (1 - B + B * np.array(self._lengths, np.int64) / mean)
             self._changed = False
-        return self._lengths_now
+        return self._scales
 
     def _having(self, word: str) -> int | None:
         """Return how many documents have a *word*; None if none ever had it."""
@@ -146,7 +147,11 @@ class _Base:
         each = np.fromiter(map(number, chain.from_iterable(split)), np.int64, total)
         self._numbers.default_factory = None
         documents = np.repeat(np.arange(len(split)), self.lengths)
-        pairs, self._counts = np.unique(each * max(1, len(split)) + documents, return_counts=True)
+        pairs = each * max(1, len(split)) + documents
+        pairs.sort()
+        firsts = np.flatnonzero(np.diff(pairs, prepend=-1))
+        self._counts = np.diff(firsts, append=total)
+        pairs = pairs[firsts]
         self._places = pairs % max(1, len(split))
         self._starts = np.searchsorted(pairs, np.arange(len(self._numbers) + 1) * max(1, len(split)))
 

@@ -18,7 +18,7 @@ from synlearner.memory.cache import VectorCache
 from synlearner.memory.chroma import MirrorBroken, safe_name
 from synlearner.memory.codes import Matrix
 from synlearner.memory.filters import Filter
-from synlearner.memory.index import ExactIndex, exact_cosines, unpack
+from synlearner.memory.index import ExactIndex, exact_cosines, floor_of, unpack
 from synlearner.memory.items import tokens_of
 from synlearner.memory.mirror import Mirror
 from synlearner.memory.recall import Option
@@ -26,7 +26,7 @@ from synlearner.memory.state import MemoryState
 from synlearner.memory.table import Mask, Table
 
 MIRROR_FROM = 100_000
-"""Vectors of a scope from which on it has a mirror that a search asks. Below, codes and scan are quick."""
+"""Vectors of a scope from which on it has a mirror that a search asks. Below, codes are as quick."""
 MIRROR_ASK = 100
 """How many it is asked for, at least: it is approximate, and what it returns is computed again."""
 MIRROR_MOST = 250
@@ -77,7 +77,7 @@ class Library:
             passes: Who may be found; None lets all.
             scope: Whose items may be found: see `Record.visible_in`.
             count: Most by each.
-            exact: Whether to compare all vectors in full, and ask no mirror: what is recorded must be found again.
+            exact: Whether to ask no mirror: what is recorded must be found again.
 
         """
         if count <= 0 or not self._state.vectors:
@@ -89,7 +89,7 @@ class Library:
             found = _by_likeness(index, table, mask, query, proposed, count)
             if len(found) == count:
                 return _with_words(index, table, mask, text, found, count)
-        near = index.search(query, count, _row_mask(index, table, mask), exact=exact)
+        near = index.search(query, count, _row_mask(index, table, mask))
         found = _by_likeness(index, table, mask, query, [digest for digest, _ in near], count)
         return _with_words(index, table, mask, text, found, count)
 
@@ -108,7 +108,7 @@ class Library:
         table = Table(state)
         table.follow(index.place)
         mask = table.mask(passes, scope)
-        near = index.search(query, count, _row_mask(index, table, mask), exact=True)
+        near = index.search(query, count, _row_mask(index, table, mask))
         found = _by_likeness(index, table, mask, query, [digest for digest, _ in near], count)
         return _with_words(index, table, mask, text, found, count)
 
@@ -239,10 +239,9 @@ class Library:
 
 
 def _row_mask(index: ExactIndex, table: Table, mask: Mask) -> Mask:
-    rows = table.rows[: len(mask)][mask]
-    found = np.zeros(len(index), bool)
-    found[rows[rows >= 0]] = True
-    return found
+    found = np.zeros(len(index) + 1, bool)
+    found[table.rows[np.flatnonzero(mask)]] = True  # what has no vector (-1) lands behind the last one
+    return found[:-1]
 
 
 def _by_likeness(
@@ -264,17 +263,16 @@ def _with_words(
 ) -> list[Option]:
     """Return the items that are near, and the *count* allowed ones that share most words with *text*."""
     numbers, shares = table.lexical.shares(text)
-    allowed = mask[numbers]
+    allowed = np.flatnonzero(mask[numbers])
     numbers, shares = numbers[allowed], shares[allowed]
-    by_number = dict(zip(numbers.tolist(), shares.tolist(), strict=True)) if len(numbers) <= count else {}
-    top = numbers
-    if len(numbers) > count:
-        top = numbers[shares >= np.partition(shares, len(shares) - count)[len(shares) - count]]
-        places = np.searchsorted(numbers, [*top.tolist(), *(number for number, _ in near)])
-        for number, place in zip([*top.tolist(), *(number for number, _ in near)], places.tolist(), strict=True):
-            if place < len(numbers) and numbers[place] == number:
-                by_number[number] = float(shares[place])
-    ranked = sorted(top.tolist(), key=lambda number: (-by_number[number], table.records[number].item.id))[:count]
+    best = np.flatnonzero(shares >= floor_of(shares, count)) if len(shares) > count else np.arange(len(shares))
+    top = numbers[best].tolist()
+    by_number = dict(zip(top, shares[best].tolist(), strict=True))
+    beside = [number for number, _ in near]
+    for number, place in zip(beside, np.searchsorted(numbers, beside).tolist(), strict=True):
+        if place < len(numbers) and numbers[place] == number:
+            by_number[number] = float(shares[place])
+    ranked = sorted(top, key=lambda number: (-by_number[number], table.records[number].item.id))[:count]
     dense = {number: rank for rank, (number, _) in enumerate(near, start=1)}
     lexical = {number: rank for rank, number in enumerate(ranked, start=1)}
     options = []

@@ -8,6 +8,7 @@ import msgspec
 from synlearner import events
 from synlearner.events.checkpoints import Projection
 from synlearner.events.types import Event
+from synlearner.memory.collector import paused
 from synlearner.memory.state import Family, MemoryState, Record
 
 _ROOMS = (Path(events.__file__).parent, Path(__file__).parent)
@@ -37,6 +38,7 @@ def dump(state: MemoryState) -> bytes:
     return msgspec.msgpack.encode(_Snapshot(**{name: getattr(state, name) for name in _TYPES}))
 
 
+@paused()
 def load(data: bytes) -> MemoryState:
     """Return the state that `dump` wrote. Raises msgspec.MsgspecError for anything else."""
     snapshot, state = _decode(data), MemoryState()

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synlearner.memory.collector import paused
 from synlearner.memory.filters import COMPARE, MISSING, Filter, Test
-from synlearner.memory.items import Fields, embedded_text
+from synlearner.memory.items import column_of, embedded_text
 from synlearner.memory.lexical import LexicalIndex
 from synlearner.memory.state import MemoryState, Record
 
@@ -31,10 +32,13 @@ class Column:
 
     def set(self, number: int, record: Record) -> None:
         """Take in an item's value."""
-        value = Fields(record).get(self.key, MISSING)
         if number >= len(self._codes):
             self._codes = np.concatenate([self._codes, np.zeros_like(self._codes)])
-        self._codes[number] = 0 if value is MISSING else self._place(value)
+        self._codes[number] = self._code(column_of([record], self.key, MISSING)[0])
+
+    def fill(self, records: list[Record]) -> None:
+        """Take in the values of the first items."""
+        self._codes[: len(records)] = [*map(self._code, column_of(records, self.key, MISSING))]
 
     def mask(self, test: Test, items: int) -> Mask:
         """Return which of the first *items* pass."""
@@ -42,8 +46,9 @@ class Column:
         if test.name == "eq" and isinstance(test.bound, str):
             place = self._places.get((str, test.bound))
             return np.zeros(items, bool) if place is None else codes == place
-        passing: Mask = self._passing(test)[codes]
-        return passing
+        passing = self._passing(test)
+        alone = np.flatnonzero(passing)
+        return codes == alone[0] if len(alone) == 1 else np.take(passing, codes)
 
     def _passing(self, test: Test) -> Mask:
         """Return which of the distinct values pass."""
@@ -60,6 +65,9 @@ class Column:
             new = [float(v) if isinstance(v, int | float) else np.nan for v in self._values[done:]]
             self._numbers = np.concatenate([self._numbers if done else np.empty(0), np.array(new, np.float64)])
         return self._numbers
+
+    def _code(self, value: Any) -> int:
+        return 0 if value is MISSING else self._place(value)
 
     def _place(self, value: Any) -> int:
         # 1, 1.0 and true are equal, and yet not the same value.
@@ -87,6 +95,7 @@ class Table:
         """Place of each item's vector in the index, as `place` said."""
         state.dirty.update(state.records)
 
+    @paused()
     def follow(self, place: Callable[[str], int]) -> None:
         """Bring in what changed since; *place* tells where in the index a vector is, -1 for nowhere."""
         changed = [self._state.records[item] for item in sorted(self._state.dirty)]
@@ -127,8 +136,7 @@ class Table:
         column = self._columns.get(test.key)
         if column is None:
             column = self._columns[test.key] = Column(test.key, len(self.records))
-            for number, record in enumerate(self.records):
-                column.set(number, record)
+            column.fill(self.records)
         return column.mask(test, len(self.records))
 
     def _fill(self, records: list[Record], place: Callable[[str], int]) -> None:
