@@ -147,6 +147,9 @@ def _add_log(log: _Verbs) -> None:
     copy = log.add("copy", history.copy, text, "my-home 'postgresql://me@host/db?schema=my_home'", home=False)
     copy.add_argument("source", metavar="FROM", help="a home")
     copy.add_argument("into", metavar="TO", help="a home that does not exist yet")
+    text = "copy the home into a new folder, verified, while it is being written to"
+    backup = log.add("backup", care.backup, text, "my-backup")
+    backup.add_argument("into", metavar="DEST", help="a folder that does not exist yet, or is empty")
 
     redact = log.add("redact", care.redact, "take the payloads of events out for good", '12 13 --reason "asked to"')
     redact.add_argument("seq", type=int, nargs="+", metavar="SEQ")

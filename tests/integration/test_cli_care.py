@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from commands import Run
+from commands import Run, one_line
 from histories import change
 
 from synlearner.events import AnyFact, Draft, FeedbackGiven, Home, SetScored
@@ -69,3 +69,20 @@ def test_repairing_shows_first_and_sets_aside_with_yes(home: Path, run: Run) -> 
     refused = run("log", "repair", "--home", "postgresql://me@host/db")
     assert (refused.code, refused.out, len(refused.err.splitlines())) == (1, "", 1)
     assert "repairing works on a home in a folder" in refused.err
+
+
+def test_a_backup_is_told_with_what_it_holds(home: Path, tmp_path: Path, run: Run) -> None:
+    with Home.open(home, write=True):
+        told = run("log", "backup", tmp_path / "one", "--home", home)
+    assert told.code == 0
+    digest = run("log", "digest", "--home", home, "--json").data["digest"]
+    assert told.out.startswith(f"3 events and 1 blobs in {tmp_path / 'one'}, ")
+    assert told.out.endswith(f" bytes, digest {digest}: verified\n")
+    done = run("log", "backup", tmp_path / "two", "--home", home, "--json").data
+    assert (done["home"], done["events"], done["blobs"]) == (str(tmp_path / "two"), 3, 1)
+    assert run("log", "verify", "--home", tmp_path / "two").code == 0
+    one_line(run("log", "backup", tmp_path / "two", "--home", home), "is not empty", "a folder that does not exist")
+    change(home, "UPDATE events SET id = 'x' WHERE seq = 2")
+    damaged = run("log", "backup", tmp_path / "three", "--home", home)
+    one_line(damaged, "event 2")
+    assert (damaged.code, (tmp_path / "three").exists()) == (3, False)
