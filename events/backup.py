@@ -18,8 +18,8 @@ from synlearner.events.anchor import Anchor
 from synlearner.events.blobs import BlobStore
 from synlearner.events.copying import proven_rows
 from synlearner.events.database import snapshot
-from synlearner.events.files import appearing, check_free, sync_folder
-from synlearner.events.home import ANCHOR, BLOBS, DERIVED, LOG, WRITER, Home
+from synlearner.events.files import appearing, check_free, sync_folder, write_file
+from synlearner.events.home import ANCHOR, BLOBS, DERIVED, HEADS, LOG, WRITER, Home
 from synlearner.events.lock import WriterLock
 from synlearner.events.sqlite import SqliteLog
 from synlearner.events.types import Head
@@ -70,6 +70,9 @@ def _fill(workplace: Path, old: Home) -> tuple[Head, set[str]]:
     """Copy what belongs to the history of *old*; return where it ends, and the blobs that it names."""
     for folder in (BLOBS, DERIVED):
         (workplace / folder).mkdir()
+    # Before the events: what is signed now is among them then.
+    with suppress(FileNotFoundError):
+        write_file(workplace / HEADS, (old.path / HEADS).read_bytes())
     named: set[str] = set()
     plain = isinstance(old.log, SqliteLog)
     if isinstance(old.log, SqliteLog):

@@ -21,6 +21,17 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def write_file(file: Path, data: bytes) -> None:
+    """Write *data* to *file*: on disk when this returns, and whole or not at all."""
+    temporary = file.with_name(f".{file.name}.part")
+    with temporary.open("wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    temporary.replace(file)
+    sync_folder(file.parent)
+
+
 def cannot_write(path: Path, error: Exception) -> LogError:
     """Return the error for a write to *path* that failed and left nothing behind."""
     if getattr(error, "errno", None) == errno.ENOSPC or getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":

@@ -4,6 +4,7 @@ HOME/
   log.sqlite     every event, in one order
   log.anchor     seq and hash of the last acknowledged event, outside the database
   blobs/         what is too large for an event, by digest
+  heads.jsonl    heads that somebody signed, if anybody did (`synlearner.events.signing`)
   derived/       what can be made again from the above: delete it and lose nothing
   parent.json    of a fork: the home that its history begins in, and up to where (`synlearner.events.lineage`)
   forks/         which forks begin here
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 LOG = "log.sqlite"
 ANCHOR = "log.anchor"
 BLOBS = "blobs"
+HEADS = "heads.jsonl"
 DERIVED = "derived"
 WRITER = ".writer"
 
@@ -75,7 +77,7 @@ class Home:
         try:
             _check_place(path, create=create)
             if not (write or create):
-                return cls(path, _open_log(path, write=False), None)
+                return cls(path, open_log(path), None)
             return cls._open_to_write(path)
         except OSError as error:
             raise LogError(f"home '{path}' cannot be opened: {error.strerror or error}") from error
@@ -93,7 +95,7 @@ class Home:
         except OSError as error:
             raise cannot_write(path, error) from error
         try:
-            log = _open_log(path, write=True)
+            log = open_log(path, write=True)
             sync_folder(path)
             return cls(path, log, lock)
         except BaseException:
@@ -135,12 +137,12 @@ class Home:
         self.close()
 
 
-def _open_log(path: Path, *, write: bool) -> SqliteLog | ForkedLog:
-    """Open the log of a home, and of a fork also what it shares."""
+def open_log(path: Path, *, write: bool = False, anchored: bool = True) -> SqliteLog | ForkedLog:
+    """Open the log of a home, and of a fork also what it shares. Not *anchored*, its end may have been lost."""
     shared = open_shared(path, open_own_log)
     base = shared[-1].end if shared else EMPTY
     try:
-        own = SqliteLog(path / LOG, anchor=Anchor(path / ANCHOR), write=write, base=base)
+        own = SqliteLog(path / LOG, anchor=Anchor(path / ANCHOR) if anchored else None, write=write, base=base)
     except BaseException:
         for part in shared:
             part.close()

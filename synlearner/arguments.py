@@ -128,7 +128,16 @@ def _add_runs(verbs: _Verbs) -> None:
 
 def _add_log(log: _Verbs) -> None:
     log.add("digest", history.digest, "print the number of events and the hash of the last", "", reads=True)
-    log.add("verify", history.verify, "check every event and blob; exit 3 if one is not what was written", "")
+    text = "check every event and blob, and signed heads; exit 3 if something is not what was written"
+    verify = log.add("verify", history.verify, text, "--signer key.pub")
+    verify.add_argument("--signer", metavar="FILE", help="a public key: the history must hold all that it signed")
+    text = "sign the end of the history with an Ed25519 key, so that nobody can replace what is there"
+    sign = log.add("sign", history.sign, text, "--key key.pem")
+    sign.add_argument(
+        "--key", required=True, metavar="FILE", help="a private key of openssl or ssh-keygen, unencrypted"
+    )
+    for command in (verify, sign):
+        command.add_argument("--heads", metavar="FILE", help="where signed heads are kept (default: in the home)")
     tail = log.add("tail", history.tail, "print the last events, one a line", "-n 20", reads=True)
     tail.add_argument("-n", type=int, default=10, metavar="N", help="how many (default: %(default)s)")
     tail.add_argument("--follow", action="store_true", help="go on as events come, until Ctrl-C")
