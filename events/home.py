@@ -5,6 +5,7 @@ HOME/
   log.anchor     seq and hash of the last acknowledged event, outside the database
   blobs/         what is too large for an event, by digest
   heads.jsonl    heads that somebody signed, if anybody did (`synlearner.events.signing`)
+  blobs.json     where its blobs are, if not in this folder (`synlearner.events.remote_blobs`)
   derived/       what can be made again from the above: delete it and lose nothing
   parent.json    of a fork: the home that its history begins in, and up to where (`synlearner.events.lineage`)
   forks/         which forks begin here
@@ -28,6 +29,7 @@ from synlearner.events.files import cannot_write, sync_folder
 from synlearner.events.forked import ForkedLog, InheritedBlobs
 from synlearner.events.lineage import Shared, note_child, open_shared
 from synlearner.events.lock import WriterLock
+from synlearner.events.remote_blobs import own_blobs
 from synlearner.events.sqlite import SqliteLog
 from synlearner.events.types import EMPTY, Head
 
@@ -105,7 +107,7 @@ class Home:
     @classmethod
     def _open_on_server(cls, url: str, *, write: bool, create: bool) -> Self:
         from synlearner.events.postgres import PostgresLog  # noqa: PLC0415  # only for who has a home there
-        from synlearner.events.server_blobs import PostgresBlobs  # noqa: PLC0415
+        from synlearner.events.server_blobs import blobs_on_server  # noqa: PLC0415
 
         address = parse_address(url)
         folder = address.folder()
@@ -115,7 +117,7 @@ class Home:
             raise cannot_write(folder, error) from error
         home = cls.__new__(cls)
         home.log = PostgresLog(address, anchor=Anchor(folder / ANCHOR), write=write, create=create)
-        home.path, home.blobs, home.derived = Path(str(address)), PostgresBlobs(address), folder / DERIVED
+        home.path, home.blobs, home.derived = Path(str(address)), blobs_on_server(address), folder / DERIVED
         home.writable, home._lock = write, None  # noqa: SLF001  # of this class
         return home
 
@@ -162,8 +164,8 @@ def open_own_log(path: Path, base: Head) -> SqliteLog:
 
 def blobs_of(path: Path, shared: Sequence[Shared]) -> BlobStore:
     """Return the blobs of the home at *path* and of what it shares."""
-    folders = [BlobStore(part.home / BLOBS) for part in shared]
-    return InheritedBlobs(path / BLOBS, folders) if folders else BlobStore(path / BLOBS)
+    parents = [own_blobs(part.home, part.home / BLOBS) for part in shared]
+    return InheritedBlobs(path / BLOBS, parents) if parents else own_blobs(path, path / BLOBS)
 
 
 def check_home(path: Path) -> None:

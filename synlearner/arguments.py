@@ -172,6 +172,8 @@ def _add_blob(blob: _Verbs) -> None:
         "gc", care.gc, "list the blobs that no event names, here or in a fork; with --yes, delete them", "--yes"
     )
     gc.add_argument("--yes", action="store_true", help="delete them")
+    text = "keep the blobs of a home in a bucket of S3, or of what speaks like it, from now on"
+    blob.add("move", care.move, text, "s3://bucket/prefix").add_argument("url", metavar="URL")
     gc.add_argument("--grace", type=float, default=24.0, metavar="H", help="spare younger ones (default: %(default)s)")
     gc.add_argument("--fork", action="append", default=[], metavar="DIR", help="ask a fork that has moved, too")
 

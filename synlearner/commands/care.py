@@ -76,3 +76,12 @@ def backup(args: Namespace) -> Result:
     done = back_up(args.home, args.into)
     text = f"{done.events} events and {done.blobs} blobs in {args.into}, {done.bytes:,} bytes, digest {done.digest}: verified"
     return Result({"home": args.into} | msgspec.to_builtins(done), text)
+
+
+def move(args: Namespace) -> Result:
+    """Bring blobs to a URL."""
+    from synlearner.events.moving import move_blobs  # noqa: PLC0415
+
+    moved = move_blobs(args.home, args.url)
+    data = {"home": args.home, "url": args.url, "moved": moved}
+    return Result(data, f"{moved} blobs moved; {args.home} keeps its blobs at {args.url}")
