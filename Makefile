@@ -3,8 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup vllm demo test check faults format clean
-.PHONY: help setup vllm demo test check coverage format clean
+.PHONY: help setup vllm demo test check faults coverage format clean
 
 help:
 	@echo "make setup   create .venv, install pinned versions, fetch the two small models (once)"
@@ -50,6 +49,7 @@ test: static setup
 
 faults: .venv/.installed
 	for sweep in errors losses kills flips; do PYTHONPATH=tests $(BIN)/python -m faults $$sweep || exit 1; done
+
 LOG_TESTS := $(wildcard $(foreach folder,unit contract property integration,tests/$(folder)/test_events_*.py))
 coverage: setup
 	HF_HUB_OFFLINE=1 $(BIN)/coverage run -m pytest -m "not slow" $(LOG_TESTS)
