@@ -1,6 +1,6 @@
 """Where a home is: a folder, or a schema of a PostgreSQL database, named by a URL.
 
-    postgresql://user@host:5432/database?schema=NAME
+    postgresql://user@host:5432/database?schema=NAME[&blobs=s3://bucket/prefix]
 
 The password may stand in the URL, in `PGPASSWORD`, or in `~/.pgpass`; it is never shown. What belongs to such a home on
 this machine alone (`derived/`, and the anchor of what this machine has seen acknowledged) is below the cache folder.
@@ -28,10 +28,13 @@ class Address:
     """For libpq, without the password."""
     schema: str
     password: str | None
+    blobs: str = ""
+    """Where its blobs are, if not in the schema."""
 
     def __str__(self) -> str:
         """Return the URL without the password."""
-        return f"{self.conninfo}{'&' if '?' in self.conninfo else '?'}schema={self.schema}"
+        place = f"{self.conninfo}{'&' if '?' in self.conninfo else '?'}schema={self.schema}"
+        return f"{place}&blobs={self.blobs}" if self.blobs else place
 
     def __repr__(self) -> str:
         return f"Address({str(self)!r})"
@@ -71,7 +74,7 @@ def parse_address(url: str) -> Address:
         _ = parts.port
     except ValueError:
         raise ConfigError(f"the URL of the home is none that PostgreSQL knows: write {_EXAMPLE}") from None
-    schema = query.pop("schema", "synlearner")
+    schema, blobs = query.pop("schema", "synlearner"), query.pop("blobs", "")
     if not _SCHEMA.fullmatch(schema) or schema.startswith("pg_"):
         raise ConfigError(
             f"schema {schema!r:.80} in the URL of the home: a name has up to 63 characters out of a-z, 0-9 and _"
@@ -81,7 +84,7 @@ def parse_address(url: str) -> Address:
     netloc = parts.netloc.rpartition("@")[2]
     user = parts.username
     conninfo = f"postgresql://{user + '@' if user else ''}{netloc}{parts.path}"
-    return Address(conninfo + (f"?{urlencode(query)}" if query else ""), schema, password)
+    return Address(conninfo + (f"?{urlencode(query)}" if query else ""), schema, password, blobs)
 
 
 def folder_of(home: Path | str, what: str) -> Path:

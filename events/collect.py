@@ -17,6 +17,7 @@ from synlearner.events.addresses import folder_of, is_address
 from synlearner.events.forked import ForkedLog
 from synlearner.events.home import Home
 from synlearner.events.lineage import FORKS, children, parent_of
+from synlearner.events.remote_blobs import RemoteBlobs
 from synlearner.events.rows import Row
 
 GRACE = 24.0
@@ -64,6 +65,8 @@ def collect(
         )
     home_path = folder_of(home_path, "collecting blobs")
     with Home.open(home_path, write=True) as home:
+        if isinstance(home.blobs, RemoteBlobs):
+            raise ConfigError(f"the blobs of '{home_path}' are at '{home.blobs.url}': what nobody names stays there")
         places = _all_forks(home.path, [Path(fork) for fork in forks])
         marked = _marks(home, home.log.rows())
         for place in places:

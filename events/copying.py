@@ -1,13 +1,13 @@
 """A whole history brought from one home into a new one, in a folder or a database, with its blobs. Hashes stay."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from synlearner.errors import ConfigError
 from synlearner.events.addresses import shown
 from synlearner.events.blobs import references
 from synlearner.events.home import Home
-from synlearner.events.log import read_with_rows
+from synlearner.events.log import StoredLog, read_with_rows
 from synlearner.events.rows import Row
 from synlearner.events.tombstones import Unproven
 from synlearner.events.types import Head
@@ -34,11 +34,20 @@ def copy(source: Path | str, into: Path | str) -> Head:
 
 def checked_rows(old: Home, new: Home, last: int) -> Iterator[Row]:
     """Yield the first *last* rows of *old*, checked, and bring the blobs that they name over to *new*."""
+
+    def bring(digest: str) -> None:
+        if not new.blobs.has(digest):
+            new.blobs.take(digest, old.blobs)
+
+    return proven_rows(old.log, last, bring)
+
+
+def proven_rows(log: StoredLog, last: int, named: Callable[[str], None]) -> Iterator[Row]:
+    """Yield the first *last* rows of *log*, checked; call *named* with the digest of each blob before its row."""
     unproven = Unproven()
-    for row, event in read_with_rows(old.log, last):
+    for row, event in read_with_rows(log, last):
         unproven.look_at(event)
         for digest in references(event.fact):
-            if not new.blobs.has(digest):
-                new.blobs.take(digest, old.blobs)
+            named(digest)
         yield row
     unproven.refuse()

@@ -3,10 +3,11 @@
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from synlearner.errors import CorruptLog, LogError
+from synlearner.events.files import cannot_write
 
 APPLICATION = 0x53594E4C
 """"SYNL", in the file's header, so that no other SQLite file is taken for a log."""
@@ -16,6 +17,9 @@ WAIT = 30.0
 
 PAGE_SIZE = 8192
 """Bytes: seven events of 1 KB fit, where three would in 4,096."""
+
+STEP = 1024
+"""Pages that a backup copies at a time."""
 
 SCHEMA = """CREATE TABLE events (
     seq INTEGER PRIMARY KEY,
@@ -132,6 +136,30 @@ def unreadable(path: Path, error: Exception) -> LogError:
         return LogError(f"'{path}' cannot be read now: {error}; see to that and run the same command again")
     what = " ".join(str(error).split())  # a message may repeat damaged text
     return CorruptLog(f"'{path}' is damaged: {what}; restore the home from a copy")
+
+
+def snapshot(path: Path, into: Path) -> None:
+    """Copy the database at *path*, as it is at this moment, into the new file *into*. It may be written to meanwhile.
+
+    Raises:
+        LogError: If it cannot be read or written now.
+        CorruptLog: If it is damaged.
+
+    """
+    with closing(open_database(path, write=False)) as source:
+        try:
+            # One read transaction around all steps: SQLite would begin anew after each commit of the writer.
+            source.execute("BEGIN")
+            source.execute("SELECT 1 FROM sqlite_master").fetchone()
+            with closing(_connect(into)) as target:
+                source.backup(target, pages=STEP, progress=_between_steps)
+        except FAILURES as error:
+            damaged = unreadable(path, error)
+            raise (damaged if isinstance(damaged, CorruptLog) else cannot_write(into, error)) from error
+
+
+def _between_steps(status: int, remaining: int, total: int) -> None:
+    """Let Python hear Ctrl-C."""
 
 
 def problems_inside(connection: sqlite3.Connection) -> list[str]:

@@ -4,10 +4,6 @@ It reads what it shares in its parent and proves it (`synlearner.events.lineage`
 of any history; or, as a copy, it stands by itself.
 """
 
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +13,7 @@ from synlearner.events.anchor import Anchor
 from synlearner.events.chance import event_id
 from synlearner.events.codec import encode_json
 from synlearner.events.copying import checked_rows
-from synlearner.events.files import cannot_write, sync_folder
+from synlearner.events.files import appearing, check_free, sync_folder
 from synlearner.events.forked import ForkedLog
 from synlearner.events.home import ANCHOR, BLOBS, DERIVED, LOG, Home
 from synlearner.events.lineage import note_child, write_parent
@@ -47,9 +43,9 @@ def fork(source: Path | str, at: int, into: Path | str, changes: dict[str, Any],
         if is_address(source) or is_address(into):
             return _build_copy(parent, at, into, _forked(parent.log.get(at).hash, at, changes, name))
         into = Path(into)
-        _check_free(into)
+        check_free(into, "a fork is a new home")
         draft = _forked(parent.log.get(at).hash, at, changes, name)
-        with _appearing(into) as workplace:
+        with appearing(into, "fork") as workplace:
             return (
                 _build_copy(parent, at, workplace, draft) if copy else _build_link(parent, at, workplace, into, draft)
             )
@@ -58,29 +54,6 @@ def fork(source: Path | str, at: int, into: Path | str, changes: dict[str, Any],
 def _forked(hash_: str, at: int, changes: dict[str, Any], name: str) -> Draft:
     fact = HistoryForked(parent_seq=at, parent_hash=hash_, changes=changes)
     return Draft(fact=fact, id=event_id(hash_, "fork", name), causes=(at,))
-
-
-def _check_free(into: Path) -> None:
-    if into.exists() and (not into.is_dir() or any(into.iterdir())):
-        raise ConfigError(f"'{into}' is not empty: a fork is a new home; pass a folder that does not exist")
-
-
-@contextmanager
-def _appearing(into: Path) -> Iterator[Path]:
-    """Give a folder to build in, beside *into*, that takes its place when all went well, and else is removed."""
-    workplace = into.absolute().with_name(f".{into.absolute().name}.fork-{os.getpid()}")
-    try:
-        into.absolute().parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(workplace, ignore_errors=True)
-        yield workplace
-        if into.exists():
-            into.rmdir()
-        workplace.rename(into)
-        sync_folder(into.absolute().parent)
-    except OSError as error:
-        raise cannot_write(into, error) from error
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
 
 
 def _build_link(parent: Home, at: int, workplace: Path, into: Path, draft: Draft) -> Head:

@@ -4,6 +4,8 @@ HOME/
   log.sqlite     every event, in one order
   log.anchor     seq and hash of the last acknowledged event, outside the database
   blobs/         what is too large for an event, by digest
+  heads.jsonl    heads that somebody signed, if anybody did (`synlearner.events.signing`)
+  blobs.json     where its blobs are, if not in this folder (`synlearner.events.remote_blobs`)
   derived/       what can be made again from the above: delete it and lose nothing
   parent.json    of a fork: the home that its history begins in, and up to where (`synlearner.events.lineage`)
   forks/         which forks begin here
@@ -27,6 +29,7 @@ from synlearner.events.files import cannot_write, sync_folder
 from synlearner.events.forked import ForkedLog, InheritedBlobs
 from synlearner.events.lineage import Shared, note_child, open_shared
 from synlearner.events.lock import WriterLock
+from synlearner.events.remote_blobs import own_blobs
 from synlearner.events.sqlite import SqliteLog
 from synlearner.events.types import EMPTY, Head
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 LOG = "log.sqlite"
 ANCHOR = "log.anchor"
 BLOBS = "blobs"
+HEADS = "heads.jsonl"
 DERIVED = "derived"
 WRITER = ".writer"
 
@@ -75,7 +79,7 @@ class Home:
         try:
             _check_place(path, create=create)
             if not (write or create):
-                return cls(path, _open_log(path, write=False), None)
+                return cls(path, open_log(path), None)
             return cls._open_to_write(path)
         except OSError as error:
             raise LogError(f"home '{path}' cannot be opened: {error.strerror or error}") from error
@@ -93,7 +97,7 @@ class Home:
         except OSError as error:
             raise cannot_write(path, error) from error
         try:
-            log = _open_log(path, write=True)
+            log = open_log(path, write=True)
             sync_folder(path)
             return cls(path, log, lock)
         except BaseException:
@@ -103,7 +107,7 @@ class Home:
     @classmethod
     def _open_on_server(cls, url: str, *, write: bool, create: bool) -> Self:
         from synlearner.events.postgres import PostgresLog  # noqa: PLC0415  # only for who has a home there
-        from synlearner.events.server_blobs import PostgresBlobs  # noqa: PLC0415
+        from synlearner.events.server_blobs import blobs_on_server  # noqa: PLC0415
 
         address = parse_address(url)
         folder = address.folder()
@@ -113,7 +117,7 @@ class Home:
             raise cannot_write(folder, error) from error
         home = cls.__new__(cls)
         home.log = PostgresLog(address, anchor=Anchor(folder / ANCHOR), write=write, create=create)
-        home.path, home.blobs, home.derived = Path(str(address)), PostgresBlobs(address), folder / DERIVED
+        home.path, home.blobs, home.derived = Path(str(address)), blobs_on_server(address), folder / DERIVED
         home.writable, home._lock = write, None  # noqa: SLF001  # of this class
         return home
 
@@ -135,12 +139,12 @@ class Home:
         self.close()
 
 
-def _open_log(path: Path, *, write: bool) -> SqliteLog | ForkedLog:
-    """Open the log of a home, and of a fork also what it shares."""
+def open_log(path: Path, *, write: bool = False, anchored: bool = True) -> SqliteLog | ForkedLog:
+    """Open the log of a home, and of a fork also what it shares. Not *anchored*, its end may have been lost."""
     shared = open_shared(path, open_own_log)
     base = shared[-1].end if shared else EMPTY
     try:
-        own = SqliteLog(path / LOG, anchor=Anchor(path / ANCHOR), write=write, base=base)
+        own = SqliteLog(path / LOG, anchor=Anchor(path / ANCHOR) if anchored else None, write=write, base=base)
     except BaseException:
         for part in shared:
             part.close()
@@ -160,8 +164,8 @@ def open_own_log(path: Path, base: Head) -> SqliteLog:
 
 def blobs_of(path: Path, shared: Sequence[Shared]) -> BlobStore:
     """Return the blobs of the home at *path* and of what it shares."""
-    folders = [BlobStore(part.home / BLOBS) for part in shared]
-    return InheritedBlobs(path / BLOBS, folders) if folders else BlobStore(path / BLOBS)
+    parents = [own_blobs(part.home, part.home / BLOBS) for part in shared]
+    return InheritedBlobs(path / BLOBS, parents) if parents else own_blobs(path, path / BLOBS)
 
 
 def check_home(path: Path) -> None:

@@ -16,7 +16,7 @@ from threading import Lock
 import msgspec
 
 from synlearner.errors import ConfigError, CorruptLog, LogError, NotTrusted
-from synlearner.events.files import sync_folder
+from synlearner.events.files import write_file
 from synlearner.events.sqlite import SqliteLog
 from synlearner.events.types import EMPTY, Head
 
@@ -139,7 +139,7 @@ def parent_of(home: Path) -> tuple[Path, Head] | None:
 def write_parent(home: Path, parent: Path, end: Head) -> None:
     """Note in the fork at *home* where its history begins. On disk when this returns."""
     note = Parent(_path_between(home, parent), end.seq, end.hash)
-    _write(home / PARENT, msgspec.json.format(msgspec.json.encode(note), indent=2) + b"\n")
+    write_file(home / PARENT, msgspec.json.format(msgspec.json.encode(note), indent=2) + b"\n")
 
 
 def note_child(parent: Path, child: Path, seq: int) -> None:
@@ -148,7 +148,7 @@ def note_child(parent: Path, child: Path, seq: int) -> None:
     file = parent / FORKS / f"{name}.json"
     if not file.exists():
         file.parent.mkdir(exist_ok=True)
-        _write(file, msgspec.json.encode(Child(_path_between(parent, child), seq)) + b"\n")
+        write_file(file, msgspec.json.encode(Child(_path_between(parent, child), seq)) + b"\n")
 
 
 def children(home: Path) -> Iterator[tuple[Path, Child]]:
@@ -213,13 +213,3 @@ def _path_between(home: Path, other: Path) -> str:
         return Path(os.path.relpath(there, here)).as_posix()
     except ValueError:  # another drive
         return there.as_posix()
-
-
-def _write(file: Path, data: bytes) -> None:
-    temporary = file.with_name(f".{file.name}.part")
-    with temporary.open("wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.replace(file)
-    sync_folder(file.parent)

@@ -147,7 +147,8 @@ def _standing(home: Home, decided: dict[int, str]) -> Iterator[Event]:
 
 def _named_by_none_else(home: Home, events: Sequence[Event]) -> list[str]:
     """Return the blobs of *events* that stand in no other payload, here or in a fork that is known."""
-    named = {digest for event in events for digest in references(event.fact) if home.blobs.path(digest).is_file()}
+    named = {digest for event in events for digest in references(event.fact)}
+    named = {digest for digest in named if home.blobs.holder(digest) is home.blobs and home.blobs.has(digest)}
     if not named:
         return []
     gone = {event.seq for event in events}

@@ -242,7 +242,7 @@ def _set_aside(home: Path, folder: Path, named: set[bytes] | None, blobs: BlobSt
     for name in _names(home, rebuild=named is not None):
         _link(home / name, folder / name)
     for digest in blobs.digests() if named is not None else ():
-        if named is not None and bytes.fromhex(digest) not in named:
+        if named is not None and bytes.fromhex(digest) not in named and blobs.path(digest).is_file():
             target = folder / BLOBS / digest[:2] / digest
             target.parent.mkdir(parents=True, exist_ok=True)
             _link(blobs.path(digest), target)

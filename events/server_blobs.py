@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from synlearner.errors import ConfigError, CorruptBlob
 from synlearner.events.addresses import Address
 from synlearner.events.blobs import BlobStore
+from synlearner.events.remote_blobs import RemoteBlobs
 from synlearner.events.server import connect, driver, refusal
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 LARGEST = 1 << 29
 """Bytes: PostgreSQL takes no value beyond 1 GB, and needs twice the space on the way."""
+
+
+def blobs_on_server(address: Address) -> BlobStore:
+    """Return the blobs of a home: in its schema, or where its URL says."""
+    return RemoteBlobs(address.blobs, address.folder() / "blobs") if address.blobs else PostgresBlobs(address)
 
 
 class PostgresBlobs(BlobStore):

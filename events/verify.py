@@ -80,6 +80,7 @@ def _verify_in_folder(home: Path) -> Report:
         check_home(home)
         # The anchor first: what is anchored now must be in the log then.
         survey.anchored = Anchor(home / ANCHOR).read()
+        survey.store = blobs_of(home, ())
         base = _look_at_parents(home, survey)
         log = _open(home, survey, base)
     except CorruptLog as error:
@@ -97,10 +98,10 @@ def _verify_in_folder(home: Path) -> Report:
 
 def _verify_on_server(address: Address) -> Report:
     from synlearner.events.postgres import PostgresLog  # noqa: PLC0415  # only for who has a home there
-    from synlearner.events.server_blobs import PostgresBlobs  # noqa: PLC0415
+    from synlearner.events.server_blobs import blobs_on_server  # noqa: PLC0415
 
     survey = _Survey(address.folder())
-    survey.store = PostgresBlobs(address)
+    survey.store = blobs_on_server(address)
     survey.anchored = Anchor(address.folder() / ANCHOR).read()
     log = PostgresLog(address, anchor=None, write=False)
     try:
@@ -151,7 +152,7 @@ class _Survey:
         self.anchored: Head | None = None
         self._home = home
         self._log = LOG
-        self.store = BlobStore(home / BLOBS)
+        self.store: BlobStore = BlobStore(home / BLOBS)
         self._problems: list[Problem] = []
         self._blobs: set[bytes] = set()
         self._events = 0

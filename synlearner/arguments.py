@@ -128,7 +128,16 @@ def _add_runs(verbs: _Verbs) -> None:
 
 def _add_log(log: _Verbs) -> None:
     log.add("digest", history.digest, "print the number of events and the hash of the last", "", reads=True)
-    log.add("verify", history.verify, "check every event and blob; exit 3 if one is not what was written", "")
+    text = "check every event and blob, and signed heads; exit 3 if something is not what was written"
+    verify = log.add("verify", history.verify, text, "--signer key.pub")
+    verify.add_argument("--signer", metavar="FILE", help="a public key: the history must hold all that it signed")
+    text = "sign the end of the history with an Ed25519 key, so that nobody can replace what is there"
+    sign = log.add("sign", history.sign, text, "--key key.pem")
+    sign.add_argument(
+        "--key", required=True, metavar="FILE", help="a private key of openssl or ssh-keygen, unencrypted"
+    )
+    for command in (verify, sign):
+        command.add_argument("--heads", metavar="FILE", help="where signed heads are kept (default: in the home)")
     tail = log.add("tail", history.tail, "print the last events, one a line", "-n 20", reads=True)
     tail.add_argument("-n", type=int, default=10, metavar="N", help="how many (default: %(default)s)")
     tail.add_argument("--follow", action="store_true", help="go on as events come, until Ctrl-C")
@@ -147,6 +156,9 @@ def _add_log(log: _Verbs) -> None:
     copy = log.add("copy", history.copy, text, "my-home 'postgresql://me@host/db?schema=my_home'", home=False)
     copy.add_argument("source", metavar="FROM", help="a home")
     copy.add_argument("into", metavar="TO", help="a home that does not exist yet")
+    text = "copy the home into a new folder, verified, while it is being written to"
+    backup = log.add("backup", care.backup, text, "my-backup")
+    backup.add_argument("into", metavar="DEST", help="a folder that does not exist yet, or is empty")
 
     redact = log.add("redact", care.redact, "take the payloads of events out for good", '12 13 --reason "asked to"')
     redact.add_argument("seq", type=int, nargs="+", metavar="SEQ")
@@ -160,6 +172,8 @@ def _add_blob(blob: _Verbs) -> None:
         "gc", care.gc, "list the blobs that no event names, here or in a fork; with --yes, delete them", "--yes"
     )
     gc.add_argument("--yes", action="store_true", help="delete them")
+    text = "keep the blobs of a home in a bucket of S3, or of what speaks like it, from now on"
+    blob.add("move", care.move, text, "s3://bucket/prefix").add_argument("url", metavar="URL")
     gc.add_argument("--grace", type=float, default=24.0, metavar="H", help="spare younger ones (default: %(default)s)")
     gc.add_argument("--fork", action="append", default=[], metavar="DIR", help="ask a fork that has moved, too")
 

@@ -1,4 +1,4 @@
-"""Taking care of a home: what is to go from it for good, and what nobody needs any more."""
+"""Taking care of a home: what is to go from it for good, what nobody needs any more, and a copy for a bad day."""
 
 from argparse import Namespace
 
@@ -65,3 +65,23 @@ def repair(args: Namespace) -> Result:
             lines.append("nothing was changed; a copy of a lost blob or log can still be put back; pass --yes to go on")
     data = msgspec.to_builtins(done) | {"within_batch": within}
     return Result(data, "\n".join(lines), 3 if done.left or (done.dry and first) else 0)
+
+
+def backup(args: Namespace) -> Result:
+    """Copy a home that goes on, and verify the copy."""
+    import msgspec  # noqa: PLC0415
+
+    from synlearner.events.backup import backup as back_up  # noqa: PLC0415
+
+    done = back_up(args.home, args.into)
+    text = f"{done.events} events and {done.blobs} blobs in {args.into}, {done.bytes:,} bytes, digest {done.digest}: verified"
+    return Result({"home": args.into} | msgspec.to_builtins(done), text)
+
+
+def move(args: Namespace) -> Result:
+    """Bring blobs to a URL."""
+    from synlearner.events.moving import move_blobs  # noqa: PLC0415
+
+    moved = move_blobs(args.home, args.url)
+    data = {"home": args.home, "url": args.url, "moved": moved}
+    return Result(data, f"{moved} blobs moved; {args.home} keeps its blobs at {args.url}")

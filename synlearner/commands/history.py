@@ -13,6 +13,7 @@ from synlearner.errors import ConfigError
 
 if TYPE_CHECKING:
     from synlearner.events import Event
+    from synlearner.events.signing import Heads
 
 
 def digest(args: Namespace) -> Result:
@@ -23,19 +24,46 @@ def digest(args: Namespace) -> Result:
 
 
 def verify(args: Namespace) -> Result:
-    """Check every event and blob."""
+    """Check every event and blob, and signed heads if a signer is named."""
     import msgspec  # noqa: PLC0415
 
     from synlearner.events.verify import verify as check  # noqa: PLC0415
 
     report = check(args.home)
+    problems, data, told = report.problems, msgspec.to_builtins(report), []
+    if args.signer or args.heads:
+        signed = _signed(args)
+        problems = problems + signed.problems
+        told = [f"{signed.signed} heads signed by {signed.key} are in this history"]
+        data |= {"problems": msgspec.to_builtins(problems), "signed": signed.signed, "signer": signed.key}
     lines = [
         f"{f'event {p.seq}' if p.seq is not None else p.file}{f' ({p.kind})' if p.kind else ''}: {p.what} [{p.file}]"
-        for p in report.problems
+        for p in problems
     ]
     verdict = f"{len(lines)} problems" if lines else "all as written"
-    lines.append(f"{report.events} events, {report.blobs} blobs, digest {report.digest}: {verdict}")
-    return Result(msgspec.to_builtins(report), "\n".join(lines), 3 if report.problems else 0)
+    lines += [*told, f"{report.events} events, {report.blobs} blobs, digest {report.digest}: {verdict}"]
+    return Result(data, "\n".join(lines), 3 if problems else 0)
+
+
+def _signed(args: Namespace) -> "Heads":
+    from synlearner.events.signing import look_at_heads  # noqa: PLC0415
+
+    if not args.signer:
+        raise ConfigError(f"--heads {args.heads}: say whose signatures these are (--signer PUBLIC_KEY)")
+    return look_at_heads(args.home, Path(args.signer), heads=Path(args.heads) if args.heads else None)
+
+
+def sign(args: Namespace) -> Result:
+    """Sign the head."""
+    import msgspec  # noqa: PLC0415
+
+    from synlearner.events.signing import heads_file, sign  # noqa: PLC0415
+
+    heads = Path(args.heads) if args.heads else None
+    signed = sign(args.home, Path(args.key), heads=heads)
+    file = str(heads_file(args.home, heads))
+    text = f"signed by {signed.key}: event {signed.seq}, digest {signed.hash}; added to {file}"
+    return Result(msgspec.to_builtins(signed) | {"file": file}, text)
 
 
 def tail(args: Namespace) -> Result:

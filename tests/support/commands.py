@@ -1,12 +1,15 @@
 """Commands of the command line, run in this process or in one of their own."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from synlearner.events.anchor import Anchor
 from synlearner.events.home import ANCHOR
@@ -49,6 +52,13 @@ def one_line(ran: Ran, *words: str) -> None:
 def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "synlearner", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def tool(*command: object) -> str:
+    """Run a program of the machine and return what it printed; the test skips where there is none."""
+    if shutil.which(str(command[0])) is None:
+        pytest.skip(f"no {command[0]} here")
+    return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
 
 
 def wait_for_events(home: Path, count: int) -> None:
