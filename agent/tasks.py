@@ -19,6 +19,7 @@ from synlearner.events.types import (
     PolicyUpdated,
     PromptsPlanned,
     Redacted,
+    RewardFailed,
     SampleGenerated,
     SampleScored,
     SetScored,
@@ -103,6 +104,8 @@ class TaskState:
     """(label, attributes) of every prompt so far, but for those of the untrained policy."""
     multipliers: Mapping[str, float] = field(default_factory=dict)
     """Of the constraints, by name: see `synlearner.agent.constraints`."""
+    reward_failed: bool = False
+    """Whether the user's own reward has failed in this task."""
     kept: tuple[Replayed, ...] = ()
     """What later tasks may learn from again: the accepted samples of most worth, labels in equal shares."""
     outcomes: tuple[tuple[str, str, float], ...] = ()
@@ -144,6 +147,8 @@ def apply_task(task: TaskState, event: Event) -> TaskState:
             )
         case SampleScored() as fact:
             return replace(task, round=replace(now, scores=(*now.scores, fact)))
+        case RewardFailed():
+            return replace(task, reward_failed=True)
         case SetScored() as fact:
             return _close_scoring(replace(task, round=replace(now, set_seq=event.seq)), fact)
         case AttributesProposed() as fact:

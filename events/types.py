@@ -271,9 +271,19 @@ class SampleScored(Fact, frozen=True):
     fields: dict[str, str]
     """The parsed sample; empty when it could not be parsed."""
     parts: dict[str, float]
-    """Raw, unweighted: `fidelity`, `quality`, `attributes`, `gain`, each dimensionless."""
+    """Raw, unweighted: `fidelity`, `quality`, `attributes`, `gain`, each dimensionless; `user`, of the user's own reward."""
     total: float
     """What the policy learns from, after standardising and weighting."""
+
+
+class RewardFailed(Fact, frozen=True):
+    """The user's own reward gave no values for a round: the run stops, or the task goes on without it."""
+
+    kind: ClassVar[str] = "reward_failed"
+    round: int
+    function: str
+    """As it was configured. A name for people: nothing that reads a log calls or imports it."""
+    reason: str
 
 
 class SetScored(Fact, frozen=True):
@@ -508,7 +518,7 @@ class DatasetDelivered(Fact, frozen=True):
 AnyFact = (
     RunStarted | RunFinished | HistoryForked | TaskArrived | TaskFinished | ExperienceRecalled | PromptsPlanned
     | AttributesProposed | PolicyServed | SampleGenerated | SampleScored | SetScored | StudentScored | ConstraintsAdjusted
-    | FeedbackGiven | PolicyUpdated | AdaptersMerged
+    | RewardFailed | FeedbackGiven | PolicyUpdated | AdaptersMerged
     | ExperienceLearned | ExperienceCredited | ExperienceMerged | ExperienceSplit | ExperienceDecayed
     | ExperienceReembedded | ExperienceRetired | DatasetDelivered | PayloadRedacted
 )  # fmt: skip
