@@ -153,6 +153,15 @@ class UserRewardSettings(SettingsPart):
     """`stop`: the run stops there, and goes on when it is mended; `skip`: it is left out for the rest of the task."""
 
 
+class JudgeSettings(SettingsPart):
+    """A judge of fidelity that no reward sees, to notice that the policy learns the judge and not the task."""
+
+    held_out: bool = True
+    """Whether it looks at every round. It changes nothing but what is recorded."""
+    alarm: Annotated[float, Field(ge=0, le=2)] = 0.1
+    """From which gap on, sure by two standard errors, there is an alarm (`synlearner.agent.comparing`)."""
+
+
 class MemorySettings(SettingsPart):
     """How much earlier tasks steer this one."""
 
@@ -209,6 +218,7 @@ class Settings(SettingsPart):
     learning: LearningSettings = LearningSettings()
     reward: RewardSettings = RewardSettings()
     user_reward: UserRewardSettings = UserRewardSettings()
+    judges: JudgeSettings = JudgeSettings()
     memory: MemorySettings = MemorySettings()
     delivery: DeliverySettings = DeliverySettings()
     students: StudentSettings = StudentSettings()

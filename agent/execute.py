@@ -199,6 +199,9 @@ class Executor:
         opinion = judge.fidelity(untrained, [sample.label for sample in task.reference])
         return [(adjust(task, pool, untrained, opinion.tolist(), settings.constraints), (task.round.set_seq,), {})]
 
+    def _Compare(self, state: RunState, _: decide.Compare) -> Drafts:  # noqa: N802
+        return self.scorer.compare(current_task(state), Settings.model_validate(state.settings))
+
     def _CreditExperience(self, state: RunState, _: decide.CreditExperience) -> Drafts:  # noqa: N802
         task, plan = current_task(state), current_plan(state)
         place = task.round.credited

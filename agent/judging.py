@@ -1,12 +1,15 @@
 """Feedback on the round at hand: the judges of its task, the user's own reward, and the facts that follow."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from synlearner.agent.comparing import compare_judges
 from synlearner.agent.config import Settings
 from synlearner.agent.constraints import weighted
+from synlearner.agent.features import word_rows
 from synlearner.agent.judge import Judge, make_judge
 from synlearner.agent.planning import pair_coverage
-from synlearner.agent.scoring import RoundScores, read_reference, score_round
+from synlearner.agent.scoring import PoolSample, RoundScores, read_reference, score_round
 from synlearner.agent.tasks import TaskState
 from synlearner.agent.user_reward import Reward, RewardFailure
 from synlearner.agent.vectors import Vectors
@@ -26,14 +29,29 @@ class Scorer:
         self._embedder = embedder
         self.reward = reward
         """The user's own; when a run is verified, what the log holds of it."""
-        self._judges: dict[int, Judge] = {}
+        self._judges: dict[str, tuple[int, Judge]] = {}
 
     def judge(self, task: TaskState, share: float) -> Judge:
         """Return the judge of fidelity; *share* is that of the labels' meanings."""
-        if task.seq not in self._judges:
+
+        def make() -> Judge:
             meanings = self._vectors.of_meanings(task.card) if share else None
-            self._judges = {task.seq: make_judge(task.card, self._vectors.of_seeds(task.card), meanings, share)}
-        return self._judges[task.seq]
+            return make_judge(task.card, self._vectors.of_seeds(task.card), meanings, share)
+
+        return self._once("training", task, make)
+
+    def held_out(self, task: TaskState) -> Judge:
+        """Return the judge that no reward sees: it knows the seeds' words, and neither their order nor any meaning."""
+        return self._once(
+            "held out", task, lambda: make_judge(task.card, word_rows(self._embedder, task.card, task.card.seeds))
+        )
+
+    def _once(self, name: str, task: TaskState, make: Callable[[], Judge]) -> Judge:
+        seq, judge = self._judges.get(name) or (0, None)
+        if judge is None or seq != task.seq:
+            judge = make()
+            self._judges[name] = (task.seq, judge)
+        return judge
 
     def score(self, task: TaskState, plan: PromptsPlanned, settings: Settings) -> Drafts:
         """Return the feedback on the round, or the failure of the user's reward alone where that stops the run."""
@@ -58,6 +76,24 @@ class Scorer:
             gains=scores.gains,
         )
         return [*drafts, (fact, (task.round.plan_seq,), {})]
+
+    def compare(self, task: TaskState, settings: Settings) -> Drafts:
+        """Return what the training judge and the held-out one say of the round's accepted samples."""
+        accepted = {score.sample for score in task.round.scores if score.accepted}
+        mine = [sample for sample in task.pool if sample.seq in accepted]
+        both = (self._both(task, mine, settings), self._both(task, task.reference, settings))
+        fact = compare_judges(task.round.number, *both, settings.reward.min_fidelity, settings.judges)
+        return [(fact, (task.round.set_seq,), {})]
+
+    def _both(
+        self, task: TaskState, samples: Sequence[PoolSample], settings: Settings
+    ) -> tuple[list[float], list[float]]:
+        """Return the fidelity of *samples* by the training judge, and by the held-out one."""
+        labels = [sample.label for sample in samples]
+        words = word_rows(self._embedder, task.card, [sample.row for sample in samples])
+        vectors = self._vectors.of_pool(samples, task.card)
+        training = self.judge(task, settings.reward.meaning).fidelity(vectors, labels)
+        return training.tolist(), self.held_out(task).fidelity(words, labels).tolist()
 
     def _reward_of(self, task: TaskState, settings: Settings) -> Reward | None:
         """Return the user's reward: none where it was not asked for, or has failed and is left out."""

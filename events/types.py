@@ -333,6 +333,29 @@ class ConstraintsAdjusted(Fact, frozen=True):
     """In force from the next round on."""
 
 
+class JudgesCompared(Fact, frozen=True):
+    """A judge that no reward sees looked at a round's accepted samples, beside the judge of fidelity."""
+
+    kind: ClassVar[str] = "judges_compared"
+    round: int
+    compared: int
+    """Accepted samples."""
+    untrained: int
+    """Samples of the untrained policy that would have been accepted."""
+    training: float
+    """Mean fidelity of the accepted samples by the judge that the reward knows …"""
+    held_out: float
+    """… and by the one that it does not."""
+    untrained_training: float
+    untrained_held_out: float
+    """The same of the untrained policy's."""
+    gap: float
+    """By how much more the judges differ than they do on the untrained policy's samples."""
+    deviation: float
+    """Standard error of the gap."""
+    alarm: bool
+
+
 class FeedbackGiven(Fact, frozen=True):
     """A person or another program judged something."""
 
@@ -518,7 +541,7 @@ class DatasetDelivered(Fact, frozen=True):
 AnyFact = (
     RunStarted | RunFinished | HistoryForked | TaskArrived | TaskFinished | ExperienceRecalled | PromptsPlanned
     | AttributesProposed | PolicyServed | SampleGenerated | SampleScored | SetScored | StudentScored | ConstraintsAdjusted
-    | RewardFailed | FeedbackGiven | PolicyUpdated | AdaptersMerged
+    | RewardFailed | JudgesCompared | FeedbackGiven | PolicyUpdated | AdaptersMerged
     | ExperienceLearned | ExperienceCredited | ExperienceMerged | ExperienceSplit | ExperienceDecayed
     | ExperienceReembedded | ExperienceRetired | DatasetDelivered | PayloadRedacted
 )  # fmt: skip

@@ -16,6 +16,7 @@ from synlearner.events.types import (
     Event,
     ExperienceLearned,
     ExperienceRecalled,
+    JudgesCompared,
     PolicyUpdated,
     PromptsPlanned,
     RewardFailed,
@@ -37,6 +38,7 @@ DOING = {
     "CreditExperience": "crediting experience",
     "Learn": "learning",
     "Balance": "comparing with the floors",
+    "Compare": "asking the held-out judge",
     "Check": "checking with a student",
     "Deliver": "choosing the data set",
     "Evaluate": "training students",
@@ -78,6 +80,13 @@ def headline(event: Event, state: RunState | None = None) -> str:
             return f"{fact.algorithm} on {len(fact.samples)} samples: {skipped or moved}"
         case StudentScored(split="seeds") as fact:
             return f"student ({fact.family}) on {fact.trained_on} accepted: {fact.accuracy:.0%} of the seeds"
+        case JudgesCompared(alarm=True) as fact:
+            return (
+                f"WARNING: the policy may be learning the judge: it gives {fact.training:.2f}, a judge that no reward sees "
+                f"{fact.held_out:.2f}, and the gap has grown by {fact.gap:.2f} since the untrained policy"
+            )
+        case JudgesCompared() as fact:
+            return f"held-out judge {fact.held_out:.2f}, judge {fact.training:.2f}, gap {fact.gap:+.2f}"
         case RewardFailed(function=function, reason=reason):
             return f"the reward {function} failed: {reason}"
         case DatasetDelivered(samples=samples):

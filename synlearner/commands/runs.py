@@ -68,7 +68,12 @@ def _run_table(report: "RunReport", home: str) -> str:
         "untrained policy",
         "whole real train",
     ]
-    notes = (
+    warned = [(task.name, task.judges.alarms) for task in report.tasks if task.judges and task.judges.alarms]
+    notes = "".join(
+        f"\nWARNING: in {alarms} rounds of {name} the policy seemed to learn the judge: see docs/method.md, held-out judge"
+        for name, alarms in warned
+    )
+    notes += (
         f"\nThe last four columns: accuracy of the same student on the seeds alone, on seeds and delivered samples together, on "
         f"as many samples of the untrained policy, and on the real train set.\nrun {report.run_id}, {report.events} events, digest {report.digest}\n"
         f"next: synlearner dataset export --home {home} --task {report.tasks[0].name if report.tasks else 'NAME'} --out data.jsonl"
