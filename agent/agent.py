@@ -16,6 +16,7 @@ from synlearner.agent.loop import begin, check_base_model, check_resumable, go_o
 from synlearner.agent.presets import preset as settings_of
 from synlearner.agent.reports import RunReport, report
 from synlearner.agent.snapshot import RUN
+from synlearner.agent.user_reward import Function, settle
 from synlearner.agent.watcher import Silent, Watcher
 from synlearner.errors import ConfigError
 from synlearner.events.checkpoints import Checkpoint
@@ -34,8 +35,16 @@ class Agent:
     ```
     """
 
-    def __init__(self, home: Home, *, engine: Engine | None = None, embedder: Embedder | None = None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        *,
+        engine: Engine | None = None,
+        embedder: Embedder | None = None,
+        reward: Function | None = None,
+    ) -> None:
         self._home = home
+        self._reward = reward
         self._engine = engine
         self._embedder = embedder
         self._memory: Memory | None = None
@@ -47,6 +56,7 @@ class Agent:
         *,
         engine: Engine | None = None,
         embedder: Embedder | None = None,
+        reward: Function | None = None,
         create: bool = True,
     ) -> Self:
         """Open the home at *home*, or start one there.
@@ -55,6 +65,7 @@ class Agent:
             home: A folder.
             engine: Writes instead of the model that the settings name; it does not learn.
             embedder: Instead of MiniLM. A home keeps to one.
+            reward: A reward of your own beside the built-in parts: see `synlearner.agent.user_reward`.
             create: Whether to start a home where there is none.
 
         Raises:
@@ -62,7 +73,7 @@ class Agent:
             HomeLocked: If another process writes to it.
             CorruptLog: If its log is not what was written.
         """
-        return cls(Home.open(home, write=True, create=create), engine=engine, embedder=embedder)
+        return cls(Home.open(home, write=True, create=create), engine=engine, embedder=embedder, reward=reward)
 
     def close(self) -> None:
         """Let go of the home. May be called twice."""
@@ -109,8 +120,9 @@ class Agent:
             watcher: Sees it work.
 
         Raises:
-            ConfigError: If the stream is wrong, or the unfinished run is of another stream, configuration, seed or
-                base model. Nothing has run then.
+            ConfigError: If the stream is wrong, the reward cannot be found, or the unfinished run is of another stream,
+                configuration, seed or base model. Nothing has run then.
+            RewardError: If the user's own reward failed, and the run is to stop then. Run again, it goes on.
             ModelError: If the policy's model cannot be loaded, or a transformer student's encoder is not there.
         """
         source = "" if isinstance(stream, Stream) else str(Path(stream).resolve())
@@ -118,7 +130,10 @@ class Agent:
         checkpoint = Checkpoint(self._home, RUN)
         state = checkpoint.state()
         forked = state.fork > 0 and not state.finished and state.started is not None
-        settings = _settled(settings, preset, state.settings if forked else None)
+        named = isinstance(settings, Settings) or any(key.startswith("user_reward.function=") for key in settings)
+        settings, reward = settle(
+            _settled(settings, preset, state.settings if forked else None), self._reward, named=named or not forked
+        )
         if seed is None:
             seed = state.started.seed if forked and state.started else 0
         check_resumable(state, loaded, settings, seed, self._home.path)
@@ -132,7 +147,7 @@ class Agent:
         if state.finished:
             state = begin(state, self._home.log, self.memory, loaded, settings, seed, base_model, source)
         self.memory.mirror = settings.memory.mirror
-        executor = Executor(self._home.blobs, self.memory, embedder, policy, loaded, watcher)
+        executor = Executor(self._home.blobs, self.memory, embedder, policy, loaded, watcher, reward)
         try:
             state = go_on(state, self._home.log, self.memory, executor, watcher, checkpoint.keep)
             checkpoint.keep(state, every=1)

@@ -1,13 +1,12 @@
 """Settings: small frozen parts, checked before anything runs. `--set part.field=value` changes one of them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, ValidationError
 
+from synlearner.agent.policy_settings import PolicySettings, ServerSettings, SettingsPart
 from synlearner.errors import ConfigError
 
 NOT_YAML = (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError)
@@ -23,76 +22,7 @@ DecodingName = Literal["calm", "open", "bold", "paper"]
 Family = Literal["embedding", "tfidf", "transformer"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class PolicySettings(_Part):
-    """Who writes."""
-
-    model: str = "SmolLM2-135M-Instruct"
-    """The embedded default, a local folder, or a Hugging Face name of any causal language model."""
-    device: str = "auto"
-    """`auto` takes CUDA if there is one."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """In bfloat16 sampler and trainer differ by far more than rounding on a CPU: float32 is the one to trust."""
-    rank: Annotated[int, Field(ge=1, le=512)] = 8
-    alpha: Annotated[int, Field(ge=1)] = 16
-    threads: Annotated[int, Field(ge=1, le=1024)] = 2
-    """CPU threads. Fixed, because results are bit-identical only for the same number."""
-    micro_batch: Annotated[int, Field(ge=1)] = 448
-    """Most tokens that a learning step reads at once, prompt included: about 1.5 MB of memory each at 135M weights. A prompt is
-    read again for each part that its group is cut into."""
-    checkpointing: bool = False
-    """Compute activations again instead of keeping them: a third more time, a fraction of the memory, equal bits."""
-    engine: Literal["transformers", "vllm", "openai"] = "transformers"
-    """Embedded; vLLM in this process (`make vllm`); or any server with OpenAI's chat API, at `base_url`."""
-    base_url: str = ""
-    """Of the server, with the version: `http://localhost:8000/v1`."""
-    grammar: Literal["none", "json"] = "none"
-    """`json`: samples are JSON objects of the card's fields, by construction; `none`: plain text that is parsed."""
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_plain_url(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if url and (parts.scheme not in {"http", "https"} or not parts.hostname):
-            raise ValueError("it must begin with http:// or https://")
-        if parts.username or parts.password or parts.query:
-            # Settings are recorded, so a secret in them would be, too.
-            raise PydanticCustomError(
-                "secret", "put no key into it: name its environment variable in server.api_key_env"
-            )
-        return url
-
-    @model_validator(mode="after")
-    def _has_a_server(self) -> Self:
-        if self.engine == "openai" and not self.base_url:
-            raise PydanticCustomError(
-                "server", "policy.engine=openai needs policy.base_url, like http://localhost:8000/v1"
-            )
-        return self
-
-
-class ServerSettings(_Part):
-    """The server behind `policy.engine=openai`, where `policy.model` is the server's name for the model."""
-
-    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] = "OPENAI_API_KEY"
-    """Environment variable that holds the key; nothing else of it is read or kept. Unset: no key is sent."""
-    timeout: Annotated[float, Field(gt=0, le=3600)] = 120.0
-    """Seconds for one sample."""
-    attempts: Annotated[int, Field(ge=1, le=20)] = 5
-    parallel: Annotated[int, Field(ge=1, le=256)] = 16
-    """Requests at a time."""
-    per_minute: Annotated[float, Field(ge=0)] = 0.0
-    """Most requests in a minute; 0 sets no limit."""
-    weights: str = ""
-    """The same model's weights here (as `policy.model` of the embedded engine), to learn with; empty: no learning."""
-    adapters: str = ""
-    """Folder that the server reads adapters from; empty for a temporary one on this machine."""
-
-
-class LoopSettings(_Part):
+class LoopSettings(SettingsPart):
     """How long each task is worked on."""
 
     rounds: Annotated[int, Field(ge=0)] = 4
@@ -115,7 +45,7 @@ class LoopSettings(_Part):
     """A student is trained on what is accepted after every so many rounds; 0 never."""
 
 
-class DaiSettings(_Part):
+class DaiSettings(SettingsPart):
     """Diversity-aware initialisation: which ways to ask there are to choose from (`synlearner.agent.strategies`)."""
 
     frames: Annotated[tuple[Frame, ...], Field(min_length=1)] = (
@@ -139,7 +69,7 @@ class DaiSettings(_Part):
     """A topic is as near to its label's seeds as this share of what they are to each other, or it is refused."""
 
 
-class StreamSettings(_Part):
+class StreamSettings(SettingsPart):
     """What goes along from task to task."""
 
     adapter: Literal["carry", "task", "merge", "none"] = "carry"
@@ -148,7 +78,7 @@ class StreamSettings(_Part):
     """Accepted samples of earlier tasks that each fine-tuning step (EFT) learns from again."""
 
 
-class ConstraintSettings(_Part):
+class ConstraintSettings(SettingsPart):
     """Floors under diversity and fidelity, held by multipliers (`synlearner.agent.constraints`)."""
 
     diversity: Annotated[float, Field(ge=0, le=10)] = 1.0
@@ -170,7 +100,7 @@ class ConstraintSettings(_Part):
         return bool(self.diversity or self.fidelity)
 
 
-class LearningSettings(_Part):
+class LearningSettings(SettingsPart):
     """How the policy moves."""
 
     grpo_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
@@ -194,7 +124,7 @@ class LearningSettings(_Part):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
 
 
-class RewardSettings(_Part):
+class RewardSettings(SettingsPart):
     """What a sample is worth. Parts are standardised within the group before they are weighted."""
 
     fidelity: Annotated[float, Field(ge=0)] = 1.0
@@ -208,9 +138,31 @@ class RewardSettings(_Part):
     min_quality: Annotated[float, Field(ge=0, le=1)] = 0.5
     meaning: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the labels' meanings in the judge of fidelity, where the card gives them; 0: the seeds alone."""
+    user: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the part that `user_reward.function` gives."""
 
 
-class MemorySettings(_Part):
+class UserRewardSettings(SettingsPart):
+    """A reward of your own beside the built-in parts (`synlearner.agent.user_reward`)."""
+
+    function: Annotated[str, Field(pattern=r"^$|^[^:]+:[^:]+$")] = ""
+    """`module:function`. Only who runs can name it: a log never does. Empty for none."""
+    seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    """It has failed when it takes longer for a round."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """`stop`: the run stops there, and goes on when it is mended; `skip`: it is left out for the rest of the task."""
+
+
+class JudgeSettings(SettingsPart):
+    """A judge of fidelity that no reward sees, to notice that the policy learns the judge and not the task."""
+
+    held_out: bool = True
+    """Whether it looks at every round. It changes nothing but what is recorded."""
+    alarm: Annotated[float, Field(ge=0, le=2)] = 0.1
+    """From which gap on, sure by two standard errors, there is an alarm (`synlearner.agent.comparing`)."""
+
+
+class MemorySettings(SettingsPart):
     """How much earlier tasks steer this one."""
 
     k: Annotated[int, Field(ge=0, le=16)] = 4
@@ -230,7 +182,7 @@ class MemorySettings(_Part):
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
-class DeliverySettings(_Part):
+class DeliverySettings(SettingsPart):
     """Which accepted samples are left out of the data set (`synlearner.agent.delivery`, `synlearner.agent.overlap`)."""
 
     near_meaning: Share | None = 0.95
@@ -243,7 +195,7 @@ class DeliverySettings(_Part):
     """Jaccard index of character 5-grams from which a sample is such a row."""
 
 
-class StudentSettings(_Part):
+class StudentSettings(SettingsPart):
     """Small models that tell whether the data are any good."""
 
     families: Annotated[tuple[Family, ...], Field(min_length=1)] = ("embedding", "tfidf")
@@ -255,7 +207,7 @@ class StudentSettings(_Part):
     """What a transformer student is made of: `minilm`, or a folder with a BERT-like encoder."""
 
 
-class Settings(_Part):
+class Settings(SettingsPart):
     """A whole run. Everything here is recorded in `run_started`."""
 
     policy: PolicySettings = PolicySettings()
@@ -265,6 +217,8 @@ class Settings(_Part):
     constraints: ConstraintSettings = ConstraintSettings()
     learning: LearningSettings = LearningSettings()
     reward: RewardSettings = RewardSettings()
+    user_reward: UserRewardSettings = UserRewardSettings()
+    judges: JudgeSettings = JudgeSettings()
     memory: MemorySettings = MemorySettings()
     delivery: DeliverySettings = DeliverySettings()
     students: StudentSettings = StudentSettings()

@@ -55,6 +55,11 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True)
+class Compare:
+    """Ask the held-out judge of the round's accepted samples."""
+
+
+@dataclass(frozen=True, slots=True)
 class MergeAdapters:
     """Go on with the mean of the adapters of the finished tasks."""
 
@@ -97,8 +102,8 @@ class FinishRun:
 
 
 Action = (
-    ArriveTask | Recall | Plan | Generate | Propose | Score | CreditExperience | Learn | Balance | Check | Deliver
-    | Evaluate | FinishTask | MergeAdapters | FinishRun
+    ArriveTask | Recall | Plan | Generate | Propose | Score | CreditExperience | Learn | Balance | Compare | Check
+    | Deliver | Evaluate | FinishTask | MergeAdapters | FinishRun
 )  # fmt: skip
 
 
@@ -142,7 +147,14 @@ def _within_round(task: TaskState, settings: Settings) -> Action | None:
         return Learn("eft" if task.learn_rounds <= settings.loop.eft_rounds else "grpo")
     if settings.constraints.any and task.reference and not now.balanced:
         return Balance()
+    if settings.judges.held_out and not now.compared and _can_compare(task):
+        return Compare()
     return Check() if _wants_check(task, settings.loop.student_every) else None
+
+
+def _can_compare(task: TaskState) -> bool:
+    """Tell whether there is something to compare: accepted samples with labels, and the untrained policy's."""
+    return bool(task.card.labels and task.reference) and any(score.accepted for score in task.round.scores)
 
 
 def _wants_check(task: TaskState, every: int) -> bool:

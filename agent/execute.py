@@ -5,26 +5,25 @@ what resuming after a kill and `replay --verify` rest on.
 """
 
 import time
-from typing import Any
 
 from synlearner.agent import decide
 from synlearner.agent.bandit import beliefs, in_control, shuffled, topics_held
 from synlearner.agent.budget import reference_wanted
 from synlearner.agent.cards import Stream
 from synlearner.agent.config import Settings
-from synlearner.agent.constraints import adjust, weighted
+from synlearner.agent.constraints import adjust
 from synlearner.agent.delivery import choose_dataset
 from synlearner.agent.distilling import situation, teach
 from synlearner.agent.evaluating import check, evaluate
-from synlearner.agent.judge import Judge, make_judge
+from synlearner.agent.judging import Drafts, Scorer
 from synlearner.agent.overlap import leaked
-from synlearner.agent.planning import Planner, pair_coverage, plan_reference
+from synlearner.agent.planning import Planner, plan_reference
 from synlearner.agent.policy import Policy
-from synlearner.agent.scoring import read_reference, score_round
-from synlearner.agent.state import RunState, TaskState, chance, current_plan, current_task, prompt_outcomes
+from synlearner.agent.state import RunState, chance, current_plan, current_task, prompt_outcomes
 from synlearner.agent.strategies import library
 from synlearner.agent.topics import judge_topics, plan_topics
 from synlearner.agent.training import train
+from synlearner.agent.user_reward import Reward
 from synlearner.agent.vectors import Vectors
 from synlearner.agent.watcher import Watcher
 from synlearner.errors import ConfigError
@@ -39,7 +38,6 @@ from synlearner.events.types import (
     PromptsPlanned,
     RunFinished,
     SampleGenerated,
-    SetScored,
     TaskArrived,
     TaskFinished,
 )
@@ -47,9 +45,6 @@ from synlearner.memory import Embedder, RecallSettings
 from synlearner.memory.experience import Experience
 from synlearner.policies.engine import Request
 from synlearner.policies.merging import merge
-
-Drafts = list[tuple[AnyFact, tuple[int, ...], dict[str, Any]]]
-"""(fact, causes, observed)."""
 
 
 class Executor:
@@ -63,6 +58,7 @@ class Executor:
         policy: Policy,
         stream: Stream | None,
         watcher: Watcher,
+        reward: Reward | None = None,
     ) -> None:
         self._blobs = blobs
         self._memory = memory
@@ -71,7 +67,7 @@ class Executor:
         self._policy = policy
         self._stream = stream
         self._watcher = watcher
-        self._judges: dict[int, Judge] = {}
+        self.scorer = Scorer(self._vectors, embedder, reward)
 
     def perform(self, state: RunState, action: decide.Action) -> list[Draft]:
         """Return the drafts that *action* leads to, in one batch."""
@@ -188,45 +184,7 @@ class Executor:
         return drafts
 
     def _Score(self, state: RunState, _: decide.Score) -> Drafts:  # noqa: N802
-        task, settings = current_task(state), Settings.model_validate(state.settings)
-        now, plan = task.round, current_plan(state)
-        if plan.purpose == "reference":
-            return self._score_reference(task, plan)
-        scores = score_round(
-            task.card,
-            plan.prompts,
-            now.samples,
-            task.pool,
-            self._vectors.of_pool(task.pool, task.card),
-            judge=self._judge(task, settings.reward.meaning),
-            embedder=self._embedder,
-            settings=weighted(settings.reward, task.multipliers),
-        )
-        drafts: Drafts = [(fact, (fact.sample,), {}) for fact in scores.scored]
-        digest = self._vectors.store(scores.vectors) if scores.valid else ""
-        fact = SetScored(
-            round=now.number,
-            samples=scores.valid,
-            embeddings=digest,
-            diversity=scores.diversity | pair_coverage(task.card, task.drawn),
-            gains=scores.gains,
-        )
-        return [*drafts, (fact, (now.plan_seq,), {})]
-
-    def _score_reference(self, task: TaskState, plan: PromptsPlanned) -> Drafts:
-        """Read the untrained policy's samples, and judge nothing: they are for comparison alone."""
-        scored = read_reference(task.card, plan.prompts, task.round.samples)
-        usable = [score for score in scored if score.fields]
-        vectors = self._vectors.embed(task.card, [score.fields for score in usable])
-        drafts: Drafts = [(score, (score.sample,), {}) for score in scored]
-        fact = SetScored(
-            round=task.round.number,
-            samples=[score.sample for score in usable],
-            embeddings=self._vectors.store(vectors) if usable else "",
-            diversity={},
-            gains=[],
-        )
-        return [*drafts, (fact, (task.round.plan_seq,), {})]
+        return self.scorer.score(current_task(state), current_plan(state), Settings.model_validate(state.settings))
 
     def _Propose(self, state: RunState, _: decide.Propose) -> Drafts:  # noqa: N802
         task, settings = current_task(state), Settings.model_validate(state.settings)
@@ -237,9 +195,12 @@ class Executor:
         task, settings = current_task(state), Settings.model_validate(state.settings)
         pool = self._vectors.of_pool(task.pool, task.card)
         untrained = self._vectors.of_pool(task.reference, task.card)
-        judge = self._judge(task, settings.reward.meaning)
+        judge = self.scorer.judge(task, settings.reward.meaning)
         opinion = judge.fidelity(untrained, [sample.label for sample in task.reference])
         return [(adjust(task, pool, untrained, opinion.tolist(), settings.constraints), (task.round.set_seq,), {})]
+
+    def _Compare(self, state: RunState, _: decide.Compare) -> Drafts:  # noqa: N802
+        return self.scorer.compare(current_task(state), Settings.model_validate(state.settings))
 
     def _CreditExperience(self, state: RunState, _: decide.CreditExperience) -> Drafts:  # noqa: N802
         task, plan = current_task(state), current_plan(state)
@@ -300,12 +261,6 @@ class Executor:
         return [(fact, (current_task(state).seq,), {}) for fact in report]
 
     # ---- small helpers ---------------------------------------------------------------------------------------
-
-    def _judge(self, task: TaskState, share: float) -> Judge:
-        if task.seq not in self._judges:
-            meanings = self._vectors.of_meanings(task.card) if share else None
-            self._judges = {task.seq: make_judge(task.card, self._vectors.of_seeds(task.card), meanings, share)}
-        return self._judges[task.seq]
 
     def _need_stream(self) -> Stream:
         if self._stream is None:

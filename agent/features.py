@@ -4,25 +4,50 @@ Each field is embedded by itself; a row's vector is its fields' unit vectors sid
 cosine of rows is the mean of the cosines of their fields.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
 from synlearner.agent.cards import Card, Row
-from synlearner.memory import Embedder
+from synlearner.memory import Embedder, HashEmbedder
 
 Matrix = NDArray[np.float32]
+
+HASHED = 512
+"""Places that words are hashed to, where an embedder has no vectors of words."""
+
+
+@runtime_checkable
+class _WordView(Protocol):
+    """An embedder that can also look at words one by one."""
+
+    dimension: int
+
+    def embed_words(self, texts: Sequence[str]) -> Matrix:
+        """Return one unit row per text."""
 
 
 def embed_rows(embedder: Embedder, card: Card, rows: Sequence[Row]) -> Matrix:
     """Return unit rows, shape `(rows, fields x dimension)`. One call of the embedder: its batches are part of it."""
+    return _side_by_side(embedder.embed, embedder.dimension, card, rows)
+
+
+def word_rows(embedder: Embedder, card: Card, rows: Sequence[Row]) -> Matrix:
+    """Return rows as `embed_rows` does, of the embedder's view on words alone: neither their order nor their context.
+
+    Where it has none, words are hashed. A row depends on its own texts alone, so it need not be recorded.
+    """
+    view: _WordView = embedder if isinstance(embedder, _WordView) else HashEmbedder(HASHED)
+    return _side_by_side(view.embed_words, view.dimension, card, rows)
+
+
+def _side_by_side(embed: Callable[[Sequence[str]], Matrix], dimension: int, card: Card, rows: Sequence[Row]) -> Matrix:
     fields = list(card.fields)
-    flat = (
-        embedder.embed([row[field] for field in fields for row in rows]) if rows else np.zeros((0, embedder.dimension))
-    )
-    blocks = np.asarray(flat, dtype=np.float32).reshape(len(fields), len(rows), embedder.dimension)
+    flat = embed([row[field] for field in fields for row in rows]) if rows else np.zeros((0, dimension))
+    blocks = np.asarray(flat, dtype=np.float32).reshape(len(fields), len(rows), dimension)
     joined: Matrix = (np.concatenate(list(blocks), axis=1) / np.sqrt(len(fields))).astype(np.float32)
     return joined
 

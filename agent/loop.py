@@ -1,7 +1,7 @@
 """Begin or resume a run, then: decide, perform, append, fold, until there is nothing left to do."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from synlearner.agent.execute import Executor
 from synlearner.agent.logs import get_logger
 from synlearner.agent.state import RunState, apply
 from synlearner.agent.watcher import Watcher
-from synlearner.errors import ConfigError
+from synlearner.errors import ConfigError, RewardError
 from synlearner.events.chance import event_id
 from synlearner.events.log import EventLog
-from synlearner.events.types import Draft, RunStarted
+from synlearner.events.types import Draft, Event, RewardFailed, RunStarted
 from synlearner.memory.experience import Experience
 
 log = get_logger()
@@ -142,7 +142,20 @@ def take_step(
         memory.apply(event)
     log.debug("action_performed", action=type(action).__name__, events=len(appended), seq=state.seq)
     watcher.ends(state, action, appended)
+    _check_reward(state, appended)
     return state
+
+
+def _check_reward(state: RunState, appended: Sequence[Event]) -> None:
+    """Stop the run where the user's own reward has failed, if that is what is configured."""
+    for event in appended:
+        if isinstance(event.fact, RewardFailed) and state.settings["user_reward"]["on_error"] == "stop":
+            detail = event.observed.get("detail")
+            raise RewardError(
+                f"the reward {event.fact.function!r:.120} failed in task {event.task!r}, round {event.fact.round}: "
+                f"{event.fact.reason}{f' ({detail})' if detail else ''}; mend it and run the same command to go on, or fork "
+                f"at event {event.seq} with --set user_reward.on_error=skip"
+            )
 
 
 def _versions() -> dict[str, str | None]:

@@ -33,6 +33,18 @@ class StudentReport(_Model):
     """Accuracy by how many of the delivered samples it was trained on, up to all of them; empty where none was asked."""
 
 
+class JudgesReport(_Model):
+    """What the held-out judge said of the last round that it looked at."""
+
+    training: float
+    """Mean fidelity of accepted samples by the judge that the reward knows."""
+    held_out: float
+    gap: float
+    """By how much more they differ than on the untrained policy's samples."""
+    alarms: int
+    """Rounds in which the policy seemed to learn the judge."""
+
+
 class TaskReport(_Model):
     """One finished task."""
 
@@ -40,6 +52,8 @@ class TaskReport(_Model):
     delivered: int
     student: StudentReport | None
     """None where the card has no labels or no test data, or nothing was delivered."""
+    judges: JudgesReport | None = None
+    """None where nothing was compared."""
 
 
 class RunReport(_Model):
@@ -60,7 +74,10 @@ def report(state: RunState, head: Head) -> RunReport:
 
 def _task_report(summary: TaskSummary, family: str) -> TaskReport:
     student = _student(summary.students, family)
-    return TaskReport(name=summary.name, delivered=summary.delivered, student=student)
+    last, judges = summary.judged, None
+    if last is not None:
+        judges = JudgesReport(training=last.training, held_out=last.held_out, gap=last.gap, alarms=summary.alarms)
+    return TaskReport(name=summary.name, delivered=summary.delivered, student=student, judges=judges)
 
 
 def _student(students: Sequence[StudentScored], family: str) -> StudentReport | None:

@@ -14,6 +14,7 @@ from synlearner.agent.jsonform import parse_json
 from synlearner.agent.judge import Judge
 from synlearner.agent.parsing import copies, gate, joined, normal, parse
 from synlearner.agent.rewards import Parts, attribute_share, gain_share, quality, totals, worth
+from synlearner.agent.user_reward import Reward, RewardedSample
 from synlearner.agent.wording import Known, Wording
 from synlearner.events.types import PlannedPrompt, SampleGenerated, SampleScored
 from synlearner.memory import Embedder
@@ -59,6 +60,7 @@ def score_round(
     judge: Judge,
     embedder: Embedder,
     settings: RewardSettings,
+    reward: Reward | None = None,
 ) -> RoundScores:
     """Score the samples of a round, each `(seq, fact)` in the order in which they were generated.
 
@@ -71,6 +73,10 @@ def score_round(
         judge: Of label fidelity.
         embedder: Of texts.
         settings: Of rewards.
+        reward: The user's own, if there is one.
+
+    Raises:
+        RewardFailure: If the user's own reward gives no values.
     """
     rows, reasons = _gates(card, prompts, samples, pool)
     valid = [i for i, reason in enumerate(reasons) if not reason]
@@ -85,6 +91,10 @@ def score_round(
         found: Parts = {"fidelity": round(float(fid), 6), "quality": round(qual, 6), "gain": round(gain_share(gain), 6)}
         share = attribute_share(prompts[samples[i][1].prompt].attributes, card, rows[i])
         parts[i] = found if share is None else found | {"attributes": round(share, 6)}
+    if reward is not None and valid:
+        shown = [_shown(card, prompts, samples[i], rows[i]) for i in valid]
+        for i, value in zip(valid, reward(shown), strict=True):
+            parts[i] = (parts[i] or {}) | {"user": round(value, 6)}
     total = _group_totals(samples, parts, settings)
     scored = [
         _fact(seq, row, reason, part, value, settings)
@@ -99,6 +109,14 @@ def score_round(
         [round(float(gain), 6) for gain in gains],
         {name: round(value, 6) for name, value in diversity.items()},
     )
+
+
+def _shown(
+    card: Card, prompts: Sequence[PlannedPrompt], sample: tuple[int, SampleGenerated], row: Row
+) -> RewardedSample:
+    """Return what the user's own reward sees of a sample: copies, so that it cannot change what is recorded."""
+    prompt = prompts[sample[1].prompt]
+    return RewardedSample(sample[0], card.name, dict(row), prompt.label, dict(prompt.attributes))
 
 
 def _read(card: Card, sample: SampleGenerated, prompt: PlannedPrompt) -> Row:

@@ -18,6 +18,7 @@ from synlearner.events.types import (
     Event,
     FeedbackGiven,
     HistoryForked,
+    JudgesCompared,
     PolicyUpdated,
     PromptsPlanned,
     RunFinished,
@@ -45,6 +46,10 @@ class TaskSummary:
     students: tuple[StudentScored, ...]
     adapter: str = ""
     """What the policy was at its end."""
+    judged: JudgesCompared | None = None
+    """What the held-out judge said last."""
+    alarms: int = 0
+    """Rounds of which it raised an alarm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,8 @@ def apply(state: RunState, event: Event) -> RunState:
             task = TaskState(index, event.seq, Card.from_record(card), digests, state.adapter)
             return replace(state, seq=event.seq, task=task)
         case TaskFinished(delivered=delivered) if state.task:
-            summary = TaskSummary(state.task.card.name, delivered, state.task.students, state.adapter)
+            ended = state.task
+            summary = TaskSummary(ended.card.name, delivered, ended.students, state.adapter, ended.judged, ended.alarms)
             replay = state.replay
             if state.settings.get("stream", {}).get("replay"):  # whoever learns from none need not hold them
                 replay = (*replay, *state.task.kept)[-REPLAYED:]
@@ -113,6 +119,10 @@ def apply(state: RunState, event: Event) -> RunState:
     return replace(state, seq=event.seq, task=after)
 
 
+BEFORE: Mapping[str, Any] = {"judges": {"held_out": False}}
+"""What was so in runs from before there was a setting for it."""
+
+
 def _start(state: RunState, event: Event, fact: RunStarted) -> RunState:
     policy = fact.settings["policy"]
     policy_of = (fact.base_model, policy["rank"], policy["alpha"])
@@ -122,7 +132,7 @@ def _start(state: RunState, event: Event, fact: RunStarted) -> RunState:
         run_id=event.run_id,
         started=fact,
         started_seq=event.seq,
-        settings=fact.settings,
+        settings={**BEFORE, **fact.settings},
         fork=0,
         finished=False,
         task=None,

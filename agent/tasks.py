@@ -15,10 +15,12 @@ from synlearner.events.types import (
     ExperienceLearned,
     ExperienceRecalled,
     FeedbackGiven,
+    JudgesCompared,
     PlannedPrompt,
     PolicyUpdated,
     PromptsPlanned,
     Redacted,
+    RewardFailed,
     SampleGenerated,
     SampleScored,
     SetScored,
@@ -59,6 +61,8 @@ class RoundState:
     updated: bool = False
     balanced: bool = False
     """Whether the multipliers have been adjusted to it."""
+    compared: bool = False
+    """Whether the held-out judge has looked at it."""
     checked: int = 0
     """Students scored on the seeds."""
 
@@ -103,6 +107,12 @@ class TaskState:
     """(label, attributes) of every prompt so far, but for those of the untrained policy."""
     multipliers: Mapping[str, float] = field(default_factory=dict)
     """Of the constraints, by name: see `synlearner.agent.constraints`."""
+    judged: JudgesCompared | None = None
+    """What the held-out judge said of the newest round that it looked at."""
+    alarms: int = 0
+    """Rounds of which it raised an alarm."""
+    reward_failed: bool = False
+    """Whether the user's own reward has failed in this task."""
     kept: tuple[Replayed, ...] = ()
     """What later tasks may learn from again: the accepted samples of most worth, labels in equal shares."""
     outcomes: tuple[tuple[str, str, float], ...] = ()
@@ -144,12 +154,17 @@ def apply_task(task: TaskState, event: Event) -> TaskState:
             )
         case SampleScored() as fact:
             return replace(task, round=replace(now, scores=(*now.scores, fact)))
+        case RewardFailed():
+            return replace(task, reward_failed=True)
         case SetScored() as fact:
             return _close_scoring(replace(task, round=replace(now, set_seq=event.seq)), fact)
         case AttributesProposed() as fact:
             return replace(task, proposed=fact)
         case ConstraintsAdjusted(multipliers=multipliers):
             return replace(task, multipliers=multipliers, round=replace(now, balanced=True))
+        case JudgesCompared() as fact:
+            alarms = task.alarms + fact.alarm
+            return replace(task, judged=fact, alarms=alarms, round=replace(now, compared=True))
         case ExperienceCredited(family=family) if not family.startswith("distilled:"):
             return replace(task, round=replace(now, credited=now.credited + 1))
         case PolicyUpdated():

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from synlearner.agent.config import LearningSettings, PolicySettings, Settings
+from synlearner.agent.config import LearningSettings, Settings
 from synlearner.agent.policy import Policy
+from synlearner.agent.policy_settings import PolicySettings
 from synlearner.agent.state import RunState, TaskState
 from synlearner.agent.tasks import Replayed
 from synlearner.events.blobs import BlobStore

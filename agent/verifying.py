@@ -14,10 +14,11 @@ import msgspec
 from synlearner.agent.build import build_policy, limit_threads
 from synlearner.agent.cards import Stream, load_stream
 from synlearner.agent.config import Settings
-from synlearner.agent.decide import ArriveTask, Deliver, Evaluate, Generate, decide
+from synlearner.agent.decide import ArriveTask, Deliver, Evaluate, Generate, Score, decide
 from synlearner.agent.execute import Executor
 from synlearner.agent.state import RunState, apply
 from synlearner.agent.training import fingerprint
+from synlearner.agent.user_reward import recorded_values
 from synlearner.agent.watcher import Silent, Watcher
 from synlearner.errors import ConfigError
 from synlearner.events.home import Home
@@ -104,6 +105,7 @@ class _Verifier:
         watcher: Watcher,
     ) -> None:
         self._past = PastHome(home)
+        self._log = home.log
         self._embedder = embedder
         self._memory = Experience(self._past, embedder, mirror=False)
         self._regenerate = regenerate
@@ -177,6 +179,11 @@ class _Verifier:
             self.unchecked.add(f"{type(action).__name__}: the stream's files are gone or have changed")
             self._passing = event.kind
             return []
+        reward = self._state.settings.get("user_reward", {}).get("function")
+        if isinstance(action, Score) and reward:
+            # What a log names is not imported: totals are computed again from the values that it holds.
+            executor.scorer.reward = recorded_values(self._log.read(after=event.seq - 1))
+            self.unchecked.add(f"the values of the reward {reward!r:.120}, which are taken as recorded")
         self._watcher.begins(self._state, action)
         return executor.perform(self._state, action)
 

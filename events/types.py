@@ -271,9 +271,19 @@ class SampleScored(Fact, frozen=True):
     fields: dict[str, str]
     """The parsed sample; empty when it could not be parsed."""
     parts: dict[str, float]
-    """Raw, unweighted: `fidelity`, `quality`, `attributes`, `gain`, each dimensionless."""
+    """Raw, unweighted: `fidelity`, `quality`, `attributes`, `gain`, each dimensionless; `user`, of the user's own reward."""
     total: float
     """What the policy learns from, after standardising and weighting."""
+
+
+class RewardFailed(Fact, frozen=True):
+    """The user's own reward gave no values for a round: the run stops, or the task goes on without it."""
+
+    kind: ClassVar[str] = "reward_failed"
+    round: int
+    function: str
+    """As it was configured. A name for people: nothing that reads a log calls or imports it."""
+    reason: str
 
 
 class SetScored(Fact, frozen=True):
@@ -321,6 +331,29 @@ class ConstraintsAdjusted(Fact, frozen=True):
     """The same of the untrained policy, times the setting."""
     multipliers: dict[str, float]
     """In force from the next round on."""
+
+
+class JudgesCompared(Fact, frozen=True):
+    """A judge that no reward sees looked at a round's accepted samples, beside the judge of fidelity."""
+
+    kind: ClassVar[str] = "judges_compared"
+    round: int
+    compared: int
+    """Accepted samples."""
+    untrained: int
+    """Samples of the untrained policy that would have been accepted."""
+    training: float
+    """Mean fidelity of the accepted samples by the judge that the reward knows …"""
+    held_out: float
+    """… and by the one that it does not."""
+    untrained_training: float
+    untrained_held_out: float
+    """The same of the untrained policy's."""
+    gap: float
+    """By how much more the judges differ than they do on the untrained policy's samples."""
+    deviation: float
+    """Standard error of the gap."""
+    alarm: bool
 
 
 class FeedbackGiven(Fact, frozen=True):
@@ -508,7 +541,7 @@ class DatasetDelivered(Fact, frozen=True):
 AnyFact = (
     RunStarted | RunFinished | HistoryForked | TaskArrived | TaskFinished | ExperienceRecalled | PromptsPlanned
     | AttributesProposed | PolicyServed | SampleGenerated | SampleScored | SetScored | StudentScored | ConstraintsAdjusted
-    | FeedbackGiven | PolicyUpdated | AdaptersMerged
+    | RewardFailed | JudgesCompared | FeedbackGiven | PolicyUpdated | AdaptersMerged
     | ExperienceLearned | ExperienceCredited | ExperienceMerged | ExperienceSplit | ExperienceDecayed
     | ExperienceReembedded | ExperienceRetired | DatasetDelivered | PayloadRedacted
 )  # fmt: skip

@@ -42,11 +42,18 @@ class HashEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Matrix:
         """Return one unit row per text: signed counts of its trigrams, each hashed to a place."""
-        rows = np.zeros((len(texts), self.dimension), np.float32)
-        for number, text in enumerate(texts):
-            padded = f" {' '.join(text.casefold().split())} "
-            for start in range(len(padded) - 2):
-                place = zlib.crc32(padded[start : start + 3].encode("utf-8", "replace"))
+        padded = [f" {' '.join(text.casefold().split())} " for text in texts]
+        return self._counted([[text[start : start + 3] for start in range(len(text) - 2)] for text in padded])
+
+    def embed_words(self, texts: Sequence[str]) -> Matrix:
+        """Return one unit row per text: the same of its words."""
+        return self._counted([text.casefold().split() for text in texts])
+
+    def _counted(self, pieces: Sequence[Sequence[str]]) -> Matrix:
+        rows = np.zeros((len(pieces), self.dimension), np.float32)
+        for number, found in enumerate(pieces):
+            for piece in found:
+                place = zlib.crc32(piece.encode("utf-8", "replace"))
                 rows[number, place % self.dimension] += 1.0 if place & 0x8000_0000 else -1.0
             norm = float(np.sqrt(np.cumsum(rows[number] ** 2)[-1]))
             if norm:

@@ -100,6 +100,20 @@ class MiniLM:
             start = stop
         return rows
 
+    def embed_words(self, texts: Sequence[str]) -> Matrix:
+        """Return one unit row per text: the mean of its word pieces' own vectors, which no layer has read together.
+
+        Another view on a text than `embed`'s, that knows neither order nor context, at the price of a look-up.
+        """
+        table = self._weights["embeddings.word_embeddings.weight"]
+        rows = np.zeros((len(texts), self.dimension), np.float32)
+        rows[:, 0] = 1.0  # of a text without a word
+        for number, text in enumerate(self._tokenizer.encode_batch(list(texts), add_special_tokens=False)):
+            if text.ids:
+                mean = table[text.ids].mean(axis=0)
+                rows[number] = mean / np.linalg.norm(mean)
+        return rows
+
     @cached_property
     def _tokenizer(self) -> Any:
         from tokenizers import Tokenizer  # noqa: PLC0415 - only who embeds pays for it

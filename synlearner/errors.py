@@ -9,7 +9,8 @@
     │       ├── CorruptLog                an event is changed, missing, swapped, or the tail was lost
     │       └── CorruptBlob               a blob is missing or its bytes do not match its name
     ├── ModelError        (RuntimeError)  a model cannot be fetched, converted or loaded
-    └── EngineError       (RuntimeError)  a generation engine failed
+    ├── EngineError       (RuntimeError)  a generation engine failed
+    └── RewardError       (RuntimeError)  the user's own reward failed, and the run stops there as configured
 
 `exit_code` is what the command line returns: 1 refused, 3 the log or a blob cannot be trusted.
 To add one: put it under the branch whose way out is the same, and give it a line above.
@@ -58,3 +59,7 @@ class ModelError(SynLearnerError, RuntimeError):
 
 class EngineError(SynLearnerError, RuntimeError):
     """A generation engine failed."""
+
+
+class RewardError(SynLearnerError, RuntimeError):
+    """The user's own reward failed, and the run stops there as configured. What the home holds is intact."""

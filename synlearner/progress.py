@@ -16,8 +16,10 @@ from synlearner.events.types import (
     Event,
     ExperienceLearned,
     ExperienceRecalled,
+    JudgesCompared,
     PolicyUpdated,
     PromptsPlanned,
+    RewardFailed,
     SampleGenerated,
     SampleScored,
     SetScored,
@@ -31,13 +33,17 @@ DOING = {
     "Recall": "recalling experience",
     "Plan": "planning prompts",
     "Generate": "writing samples",
+    "Propose": "choosing topics",
     "Score": "scoring",
     "CreditExperience": "crediting experience",
     "Learn": "learning",
+    "Balance": "comparing with the floors",
+    "Compare": "asking the held-out judge",
     "Check": "checking with a student",
     "Deliver": "choosing the data set",
     "Evaluate": "training students",
     "FinishTask": "distilling experience",
+    "MergeAdapters": "merging adapters",
     "FinishRun": "finishing",
 }
 """What each action is called while it is performed."""
@@ -74,6 +80,15 @@ def headline(event: Event, state: RunState | None = None) -> str:
             return f"{fact.algorithm} on {len(fact.samples)} samples: {skipped or moved}"
         case StudentScored(split="seeds") as fact:
             return f"student ({fact.family}) on {fact.trained_on} accepted: {fact.accuracy:.0%} of the seeds"
+        case JudgesCompared(alarm=True) as fact:
+            return (
+                f"WARNING: the policy may be learning the judge: it gives {fact.training:.2f}, a judge that no reward sees "
+                f"{fact.held_out:.2f}, and the gap has grown by {fact.gap:.2f} since the untrained policy"
+            )
+        case JudgesCompared() as fact:
+            return f"held-out judge {fact.held_out:.2f}, judge {fact.training:.2f}, gap {fact.gap:+.2f}"
+        case RewardFailed(function=function, reason=reason):
+            return f"the reward {function} failed: {reason}"
         case DatasetDelivered(samples=samples):
             task, seqs = state.task if state else None, set(samples)
             lacking = shortfall(task.card, [s.label for s in task.pool if s.seq in seqs]) if task else ""
@@ -134,9 +149,7 @@ class LineWatcher:
     def ends(self, state: RunState, action: Action, events: Sequence[Event]) -> None:
         """Print what the action came to."""
         speed = f"{self._tokens} tokens, {self._tokens / max(time.monotonic() - self._since, 1e-3):.0f}/s"
-        lines = (
-            [round_line(events)] if type(action).__name__ == "Score" else [headline(event, state) for event in events]
-        )
+        lines = [*(headline(event, state) for event in events), round_line(events)]
         if type(action).__name__ == "Generate":
             lines = [f"wrote {sum(isinstance(event.fact, SampleGenerated) for event in events)} samples, {speed}"]
         for line in filter(None, lines):
@@ -186,8 +199,7 @@ class LiveWatcher:
     def ends(self, state: RunState, action: Action, events: Sequence[Event]) -> None:
         """Print what the action came to above the bar."""
         self._state = state
-        line = round_line(events) if type(action).__name__ == "Score" else ""
-        for text in [line] if line else filter(None, [headline(event, state) for event in events]):
+        for text in filter(None, [*(headline(event, state) for event in events), round_line(events)]):
             number = state.task.round.number if state.task else 0
             where = f"{events[0].task}{f' {number}' if number else ''}"
             self._console.print(f"[dim]{duration(self._clock.elapsed())}[/] [cyan]{where}[/] {text}", highlight=False)

@@ -1,5 +1,6 @@
 """Running streams, and fetching what that needs."""
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,12 +27,17 @@ def demo(args: Namespace) -> Result:
 
 def _run(args: Namespace, stream: str | Path, settings: list[str]) -> Result:
     from synlearner.agent import Agent, load_stream, parse_settings, preset  # noqa: PLC0415
+    from synlearner.agent.user_reward import load_function  # noqa: PLC0415
     from synlearner.events.addresses import shown  # noqa: PLC0415
     from synlearner.progress import watching  # noqa: PLC0415
 
-    # Both are checked before a home is made or opened.
-    parse_settings(settings, base=preset(args.preset).model_dump() if args.preset else None)
+    # All three are checked before a home is made or opened.
+    asked = parse_settings(settings, base=preset(args.preset).model_dump() if args.preset else None)
     load_stream(stream)
+    if asked.user_reward.function:
+        if str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))  # last: nothing here can stand in for an installed package
+        load_function(asked.user_reward.function)
     with Agent.open(args.home) as agent, watching(quiet=args.quiet) as watcher:
         report = agent.run(stream, seed=args.seed, settings=settings, preset=args.preset, watcher=watcher)
     return Result(report.model_dump(mode="json"), _run_table(report, shown(args.home)))
@@ -62,7 +68,12 @@ def _run_table(report: "RunReport", home: str) -> str:
         "untrained policy",
         "whole real train",
     ]
-    notes = (
+    warned = [(task.name, task.judges.alarms) for task in report.tasks if task.judges and task.judges.alarms]
+    notes = "".join(
+        f"\nWARNING: in {alarms} rounds of {name} the policy seemed to learn the judge: see docs/method.md, held-out judge"
+        for name, alarms in warned
+    )
+    notes += (
         f"\nThe last four columns: accuracy of the same student on the seeds alone, on seeds and delivered samples together, on "
         f"as many samples of the untrained policy, and on the real train set.\nrun {report.run_id}, {report.events} events, digest {report.digest}\n"
         f"next: synlearner dataset export --home {home} --task {report.tasks[0].name if report.tasks else 'NAME'} --out data.jsonl"
@@ -107,8 +118,6 @@ def _plain(value: object) -> str:
 
 def fetch(args: Namespace) -> Result:  # noqa: ARG001
     """Fetch the embedded models."""
-    import sys  # noqa: PLC0415
-
     from synlearner.policies.fetch import MODELS  # noqa: PLC0415
     from synlearner.policies.fetch import fetch as fetch_model  # noqa: PLC0415
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from synlearner.events.types import StudentScored
+from synlearner.events.types import JudgesCompared, StudentScored
 from synlearner.report.history import Round, Task
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ def charts(task: Task) -> list[tuple[str, str]]:
         made.append(("Mean raw reward parts and share accepted, by round", _draw(lambda axes: _parts(axes, own))))
     if any("vendi" in round_.diversity for round_ in own):
         made.append(("Diversity (Vendi score) of a round's valid samples", _draw(lambda axes: _vendi(axes, own))))
+    judged = [round_.judged for round_ in own if round_.judged]
+    if judged:
+        title = "Fidelity of accepted samples by the judge, and by one that no reward sees"
+        made.append((title, _draw(lambda axes: _judges(axes, judged))))
     on_seeds = [student for student in task.students if student.split == "seeds"]
     if len({student.trained_on for student in on_seeds}) > 1:
         title = "Students on what was accepted so far, scored on the seeds"
@@ -90,6 +94,25 @@ def _vendi(axes: "Axes", rounds: Sequence[Round]) -> None:
     numbers = _rounds_axis(axes, rounds)
     axes.plot(numbers, [round_.diversity.get("vendi", float("nan")) for round_ in rounds], marker="o", ms=3)
     axes.set_ylim(bottom=0)
+
+
+def _judges(axes: "Axes", judged: Sequence[JudgesCompared]) -> None:
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - only a report needs it
+
+    numbers = [fact.round for fact in judged]
+    axes.plot(numbers, [fact.training for fact in judged], marker="o", ms=3, label="judge")
+    axes.plot(numbers, [fact.held_out for fact in judged], marker="o", ms=3, label="held-out judge")
+    alarms = [fact for fact in judged if fact.alarm]
+    if alarms:
+        high = [fact.training for fact in alarms]
+        axes.plot(
+            [fact.round for fact in alarms], high, "x", color="#c00", ms=8, label="alarm: the policy learns the judge"
+        )
+    usual = judged[0].untrained_training - judged[0].untrained_held_out
+    axes.set_title(f"they differ by {usual:+.2f} on the untrained policy's", fontsize=7)
+    axes.set_xlabel("round")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, fontsize=7)
 
 
 def _growth(axes: "Axes", students: Sequence[StudentScored], of_what: str) -> None:

@@ -15,6 +15,7 @@ from synlearner.events.types import (
     ExperienceItem,
     ExperienceLearned,
     ExperienceRecalled,
+    JudgesCompared,
     PlannedPrompt,
     PolicyUpdated,
     PromptsPlanned,
@@ -41,6 +42,8 @@ class Round:
     counts: Counter[str] = field(default_factory=Counter)
     """… and their number."""
     diversity: Mapping[str, float] = field(default_factory=dict)
+    judged: JudgesCompared | None = None
+    """What the held-out judge said."""
     update: PolicyUpdated | None = None
 
     @property
@@ -165,6 +168,8 @@ def _tell(task: Task, event: Event, state: TaskState | None) -> None:
         case SetScored(diversity=diversity):
             task.rounds[-1].diversity = diversity
             task.outcomes = state.outcomes if state else ()
+        case JudgesCompared() as judged:
+            task.rounds[-1].judged = judged
         case PolicyUpdated() as update:
             task.rounds[-1].update = update
         case StudentScored() as student:

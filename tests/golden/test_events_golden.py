@@ -15,6 +15,8 @@ DIGESTS = {
     "synthesis_v1.jsonl": (3, "e57ec91dfc45eff2d6b90a0c8b7c90d494cb5439448a97cd0394e392b07e76b3"),
     "policy_v1.jsonl": (1, "05c79d584c0b809f8daeba4304a674027b973fe3856f626dc0ff266bf8fe9cf9"),
     "planning_v2.jsonl": (3, "c2d8b695f17cd52d3f1b7a6c761e4382d942f58eb3736458bf60916a0d4f9d3a"),
+    "rewards_v1.jsonl": (1, "bbd710e2b5fe94746231fd6d73a86ff7ad265b064e2d66564093d949ba186860"),
+    "judges_v1.jsonl": (1, "e2b1352eea4396a919d554b2a832afba4c5876a1d3107e496fe714b747fb202a"),
     "memory_v2.jsonl": (14, "ffee297b0303e208d8aa152114a76af3d042251b3e801cb878d639ed4bf121bc"),
 }
 SHAPES = FOLDER / "events_shapes.json"

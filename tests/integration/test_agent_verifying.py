@@ -87,6 +87,9 @@ EDITS: dict[str, Edit] = {
         "sample_scored", lambda f: f.accepted, lambda f: replace(f, fields={"text": "other"}), "$.payload.fields.text"
     ),
     "a gain": ("set_scored", lambda f: f.gains, lambda f: replace(f, gains=[9.0, *f.gains[1:]]), "$.payload.gains[0]"),
+    "what the held-out judge said": (
+        "judges_compared", lambda f: f.compared, lambda f: replace(f, alarm=not f.alarm), "$.payload.alarm"
+    ),
     "what was recalled": ("experience_recalled", lambda f: f.chosen, lambda f: replace(f, chosen=[]), "$.payload.chosen"),
     "a draw of recall": (
         "experience_recalled",

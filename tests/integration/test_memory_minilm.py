@@ -78,3 +78,13 @@ def test_the_same_texts_give_the_same_bits_in_every_process(model: MiniLM, folde
     command = [sys.executable, "-c", code, str(folder), *texts]
     outputs = {subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() for _ in range(2)}
     assert outputs == {hashlib.sha256(model.embed(texts).tobytes()).hexdigest()}
+
+
+def test_words_are_looked_up_one_by_one(model: MiniLM) -> None:
+    rows = model.embed_words(["the dog bites the man", "the man bites the dog", "", "a cat", "income tax"])
+    assert rows.dtype == np.float32
+    assert np.abs(np.linalg.norm(rows, axis=1) - 1).max() < 1e-6
+    assert np.abs(rows[0] - rows[1]).max() < 1e-6, "their order is not known"
+    assert rows[2].argmax() == 0
+    assert rows[0] @ rows[3] > rows[0] @ rows[4]
+    assert np.array_equal(model.embed_words(["a cat"])[0], rows[3]), "a row depends on its own text alone"

@@ -14,6 +14,7 @@ from synlearner.agent.decide import (
     Action,
     ArriveTask,
     Check,
+    Compare,
     CreditExperience,
     Deliver,
     Evaluate,
@@ -93,8 +94,19 @@ FULL = tuple(pooled(i, label) for i in range(10) for label in ("pets", "weather"
 
 def at_end(**changes: Any) -> TaskState:
     """Return a task whose rounds are over, with all samples that it needs."""
-    values: dict[str, Any] = {"learn_rounds": 2, "pool": FULL, "round": scored(updated=True, checked=2)}
+    values: dict[str, Any] = {"learn_rounds": 2, "pool": FULL, "round": scored(updated=True, checked=2, compared=True)}
     return task_of(TOPICS, **(values | changes))
+
+
+def test_the_held_out_judge_looks_at_a_round_once_where_there_is_something_to_compare() -> None:
+    done = scored(updated=True, checked=2)
+    untrained = (pooled(1), pooled(2, "weather"))
+    assert decide(running(at_end(round=done, reference=untrained))) == Compare()
+    assert decide(running(at_end(round=done))) == Deliver()
+    assert decide(running(at_end(round=done, reference=untrained), "judges.held_out=false")) == Deliver()
+    assert decide(running(at_end(round=replace(done, compared=True), reference=untrained))) == Deliver()
+    refused = replace(done, scores=(judged(10, accepted=False), judged(11, accepted=False)))
+    assert decide(running(at_end(round=refused, reference=untrained))) == Deliver()
 
 
 # ---- runs and tasks ------------------------------------------------------------------------------------------
@@ -228,10 +240,11 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Walk:
 
 def test_a_run_is_this_walk(walk: Walk) -> None:
     names = [type(action).__name__ for _, action, _, _ in walk.steps]
-    reference, learning = ["Plan", "Generate", "Score"], ["Recall", "Plan", "Generate", "Score", "Learn", "Balance"]
+    reference, learning = ["Plan", "Generate", "Score"], ["Recall", "Plan", "Generate", "Score", "Learn"]
     purposes = [action.purpose for _, action, _, _ in walk.steps if isinstance(action, Plan)]
     tries = purposes.index("learn")
     assert tries >= 1, "the untrained policy comes first: the floors are its figures"
+    learning += ["Balance", "Compare"]
     opening = ["ArriveTask", *reference * tries, *learning, *learning, "Check"]
     assert names[: len(opening)] == opening
     assert names[-4:] == ["Deliver", "Evaluate", "FinishTask", "FinishRun"]

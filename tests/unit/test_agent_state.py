@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from pieces import checked, judged, planned, written
 from worlds import card
@@ -16,6 +17,7 @@ from synlearner.events.types import (
     ExperienceCredited,
     ExperienceRecalled,
     HistoryForked,
+    JudgesCompared,
     PolicyUpdated,
     PromptsPlanned,
     RunFinished,
@@ -242,3 +244,27 @@ def test_events_of_another_run_do_not_move_the_task() -> None:
     strange = fold(written("x"), state=state, run_id="other")
     assert strange.task == state.task
     assert strange.seq == state.seq + 1
+
+
+def test_a_run_from_before_there_was_a_held_out_judge_has_none() -> None:
+    """Its log holds no comparison, so none is expected where it is verified or gone on with."""
+    old = started()
+    settings = {part: values for part, values in old.settings.items() if part != "judges"}
+    assert (
+        Settings.model_validate(fold(msgspec.structs.replace(old, settings=settings)).settings).judges.held_out is False
+    )
+    assert Settings.model_validate(fold(old).settings).judges.held_out is True
+
+
+def test_the_last_comparison_and_the_number_of_alarms_outlive_the_task() -> None:
+    compared = JudgesCompared(
+        round=1, compared=8, untrained=8, training=0.5, held_out=0.25, untrained_training=0.25, untrained_held_out=0.25,
+        gap=0.25, deviation=0.0, alarm=True,
+    )  # fmt: skip
+    calm = msgspec.structs.replace(compared, round=2, alarm=False)
+    ended = TaskFinished(requested=0, accepted=0, rejected=0, failed=0, delivered=0, tokens=0)
+    state = fold(started(), ARRIVED, PLANNED, compared, calm)
+    assert state.task is not None
+    assert state.task.round.compared
+    (summary,) = fold(ended, state=state).done
+    assert (summary.judged, summary.alarms) == (calm, 1)

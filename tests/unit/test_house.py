@@ -12,7 +12,7 @@ import synlearner
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("agent", "memory", "events", "policies")
-BUDGET = {"events/types.py": 600}
+BUDGET = {"events/types.py": 620}
 """Lines of files that may be longer than 300: the vocabulary stands in one place."""
 
 

@@ -1,0 +1,135 @@
+"""Feedback on the round at hand: the judges of its task, the user's own reward, and the facts that follow."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from synlearner.agent.comparing import compare_judges
+from synlearner.agent.config import Settings
+from synlearner.agent.constraints import weighted
+from synlearner.agent.features import word_rows
+from synlearner.agent.judge import Judge, make_judge
+from synlearner.agent.planning import pair_coverage
+from synlearner.agent.scoring import PoolSample, RoundScores, read_reference, score_round
+from synlearner.agent.tasks import TaskState
+from synlearner.agent.user_reward import Reward, RewardFailure
+from synlearner.agent.vectors import Vectors
+from synlearner.errors import ConfigError
+from synlearner.events.types import AnyFact, PromptsPlanned, RewardFailed, SetScored
+from synlearner.memory import Embedder
+
+Drafts = list[tuple[AnyFact, tuple[int, ...], dict[str, Any]]]
+"""(fact, causes, observed)."""
+
+
+class Scorer:
+    """Scores rounds. Judges are made once for a task, from its seeds."""
+
+    def __init__(self, vectors: Vectors, embedder: Embedder, reward: Reward | None) -> None:
+        self._vectors = vectors
+        self._embedder = embedder
+        self.reward = reward
+        """The user's own; when a run is verified, what the log holds of it."""
+        self._judges: dict[str, tuple[int, Judge]] = {}
+
+    def judge(self, task: TaskState, share: float) -> Judge:
+        """Return the judge of fidelity; *share* is that of the labels' meanings."""
+
+        def make() -> Judge:
+            meanings = self._vectors.of_meanings(task.card) if share else None
+            return make_judge(task.card, self._vectors.of_seeds(task.card), meanings, share)
+
+        return self._once("training", task, make)
+
+    def held_out(self, task: TaskState) -> Judge:
+        """Return the judge that no reward sees: it knows the seeds' words, and neither their order nor any meaning."""
+        return self._once(
+            "held out", task, lambda: make_judge(task.card, word_rows(self._embedder, task.card, task.card.seeds))
+        )
+
+    def _once(self, name: str, task: TaskState, make: Callable[[], Judge]) -> Judge:
+        seq, judge = self._judges.get(name) or (0, None)
+        if judge is None or seq != task.seq:
+            judge = make()
+            self._judges[name] = (task.seq, judge)
+        return judge
+
+    def score(self, task: TaskState, plan: PromptsPlanned, settings: Settings) -> Drafts:
+        """Return the feedback on the round, or the failure of the user's reward alone where that stops the run."""
+        if plan.purpose == "reference":
+            return self._read_reference(task, plan)
+        drafts: Drafts = []
+        chosen = settings.user_reward
+        try:
+            scores = self._scores(task, plan, settings, self._reward_of(task, settings))
+        except RewardFailure as failure:
+            failed = RewardFailed(round=task.round.number, function=chosen.function, reason=failure.reason)
+            drafts.append((failed, (task.round.plan_seq,), {"detail": failure.detail} if failure.detail else {}))
+            if chosen.on_error == "stop":
+                return drafts
+            scores = self._scores(task, plan, settings, None)
+        drafts += [(fact, (fact.sample,), {}) for fact in scores.scored]
+        fact = SetScored(
+            round=task.round.number,
+            samples=scores.valid,
+            embeddings=self._vectors.store(scores.vectors) if scores.valid else "",
+            diversity=scores.diversity | pair_coverage(task.card, task.drawn),
+            gains=scores.gains,
+        )
+        return [*drafts, (fact, (task.round.plan_seq,), {})]
+
+    def compare(self, task: TaskState, settings: Settings) -> Drafts:
+        """Return what the training judge and the held-out one say of the round's accepted samples."""
+        accepted = {score.sample for score in task.round.scores if score.accepted}
+        mine = [sample for sample in task.pool if sample.seq in accepted]
+        both = (self._both(task, mine, settings), self._both(task, task.reference, settings))
+        fact = compare_judges(task.round.number, *both, settings.reward.min_fidelity, settings.judges)
+        return [(fact, (task.round.set_seq,), {})]
+
+    def _both(
+        self, task: TaskState, samples: Sequence[PoolSample], settings: Settings
+    ) -> tuple[list[float], list[float]]:
+        """Return the fidelity of *samples* by the training judge, and by the held-out one."""
+        labels = [sample.label for sample in samples]
+        words = word_rows(self._embedder, task.card, [sample.row for sample in samples])
+        vectors = self._vectors.of_pool(samples, task.card)
+        training = self.judge(task, settings.reward.meaning).fidelity(vectors, labels)
+        return training.tolist(), self.held_out(task).fidelity(words, labels).tolist()
+
+    def _reward_of(self, task: TaskState, settings: Settings) -> Reward | None:
+        """Return the user's reward: none where it was not asked for, or has failed and is left out."""
+        chosen = settings.user_reward
+        if not chosen.function or (task.reward_failed and chosen.on_error == "skip"):
+            return None
+        if self.reward is None:
+            raise ConfigError(
+                f"the reward {chosen.function!r:.120} is not at hand: a log names it, and only who runs can"
+            )
+        return self.reward
+
+    def _scores(self, task: TaskState, plan: PromptsPlanned, settings: Settings, reward: Reward | None) -> RoundScores:
+        return score_round(
+            task.card,
+            plan.prompts,
+            task.round.samples,
+            task.pool,
+            self._vectors.of_pool(task.pool, task.card),
+            judge=self.judge(task, settings.reward.meaning),
+            embedder=self._embedder,
+            settings=weighted(settings.reward, task.multipliers),
+            reward=reward,
+        )
+
+    def _read_reference(self, task: TaskState, plan: PromptsPlanned) -> Drafts:
+        """Read the untrained policy's samples, and judge nothing: they are for comparison alone."""
+        scored = read_reference(task.card, plan.prompts, task.round.samples)
+        usable = [score for score in scored if score.fields]
+        vectors = self._vectors.embed(task.card, [score.fields for score in usable])
+        drafts: Drafts = [(score, (score.sample,), {}) for score in scored]
+        fact = SetScored(
+            round=task.round.number,
+            samples=[score.sample for score in usable],
+            embeddings=self._vectors.store(vectors) if usable else "",
+            diversity={},
+            gains=[],
+        )
+        return [*drafts, (fact, (task.round.plan_seq,), {})]

@@ -1,0 +1,41 @@
+"""What a person sees of a run: a word for every action, and a line where something is wrong."""
+
+from typing import get_args
+
+from synlearner.agent.decide import Action
+from synlearner.events import AnyFact, Event, JudgesCompared, RewardFailed
+from synlearner.progress import DOING, headline
+
+
+def line(fact: AnyFact) -> str:
+    return headline(
+        Event(
+            seq=9, id="9", kind=fact.kind, version=1, run_id="r", task="t", causes=(), fact=fact, observed={}, hash=""
+        )
+    )
+
+
+def compared(*, alarm: bool) -> JudgesCompared:
+    return JudgesCompared(
+        round=3, compared=24, untrained=11, training=0.625, held_out=0.25, untrained_training=0.375,
+        untrained_held_out=0.25, gap=0.25, deviation=0.0625, alarm=alarm,
+    )  # fmt: skip
+
+
+def test_every_action_has_a_word() -> None:
+    """The live panel looks it up when an action begins: without one, a run on a terminal would end there."""
+    assert set(DOING) == {cls.__name__ for cls in get_args(Action)}
+
+
+def test_an_alarm_is_one_line_of_warning() -> None:
+    said = line(compared(alarm=True))
+    assert said.startswith(
+        "WARNING: the policy may be learning the judge: it gives 0.62, a judge that no reward sees 0.25"
+    )
+    assert "\n" not in said
+    assert line(compared(alarm=False)) == "held-out judge 0.25, judge 0.62, gap +0.25"
+
+
+def test_a_reward_that_failed_says_why() -> None:
+    fact = RewardFailed(round=3, function="my_rewards:score", reason="it raised KeyError")
+    assert line(fact) == "the reward my_rewards:score failed: it raised KeyError"
