@@ -17,7 +17,7 @@ def test_a_run_prints_the_document_that_the_design_promises(run: Run, tmp_path: 
     assert ran.code == 0
     assert set(ran.data) == {"run_id", "events", "digest", "tasks"}
     task = ran.data["tasks"][0]
-    assert set(task) == {"name", "delivered", "student"}
+    assert set(task) == {"name", "delivered", "student", "judges"}, "the promised ones, and what the judges said"
     assert set(task["student"]) == {"accuracy", "macro_f1", "interval", "reference", "curve"}
     assert set(task["student"]["reference"]) == {"seeds", "seeds_and_delivered", "untrained", "real"}
     assert "topics round 1: " in ran.err
