@@ -81,7 +81,7 @@ def decode(kind: str, version: int, payload: bytes) -> AnyFact:
         try:
             return current(payload)  # type: ignore[no-any-return]  # decoders of several classes in one table
         except _UNREADABLE as error:
-            raise CorruptLog(f"the payload does not have the shape of {kind} version {version}: {error}") from error
+            raise CorruptLog(_misshapen(kind, version, error)) from error
     cls = _KINDS.get(kind)
     if cls is None:
         raise CorruptLog(f"kind {kind!r} is unknown: a newer SynLearner may have written it; upgrade to read it")
@@ -98,7 +98,7 @@ def decode(kind: str, version: int, payload: bytes) -> AnyFact:
             lifted = UPCASTERS[kind, step](lifted)
         return msgspec.convert(lifted, cls)  # type: ignore[return-value]  # `cls` came from AnyFact
     except _UNREADABLE as error:
-        raise CorruptLog(f"the payload does not have the shape of {kind} version {version}: {error}") from error
+        raise CorruptLog(_misshapen(kind, version, error)) from error
 
 
 def encode_json(value: dict[str, Any], name: str) -> bytes:
@@ -152,6 +152,11 @@ def chain(
 
 
 # ---- saying what is wrong ------------------------------------------------------------------------------------
+
+
+def _misshapen(kind: str, version: int, error: Exception) -> str:
+    what = " ".join(str(error).split())  # it may repeat a key with a line's end in it
+    return f"the payload does not have the shape of {kind} version {version}: {what}"
 
 
 def _problem(value: Any, path: str, levels: int = DEEPEST + 2) -> str:

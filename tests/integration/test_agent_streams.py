@@ -86,7 +86,9 @@ def test_an_adapter_per_task_begins_anew(tmp_path: Path, model: Path) -> None:
 
 def test_merged_adapters_are_the_mean_and_the_next_task_begins_there(tmp_path: Path, model: Path) -> None:
     """7.4.38: merging into the base drifts. Here the base is never touched."""
-    events = learned(tmp_path, model, "stream.adapter=merge")
+    events = learned(
+        tmp_path, model, "stream.adapter=merge", "loop.rounds=3", "loop.prompts=6"
+    )  # so that each task learns
     (merged,) = of(events, AdaptersMerged)
     ends = [of(events, PolicyUpdated, task)[-1].adapter for task in ("one", "two")]
     assert merged.parents == ends

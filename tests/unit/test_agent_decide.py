@@ -29,14 +29,12 @@ from synlearner.agent.decide import (
 )
 from synlearner.agent.state import RoundState, RunState, TaskState, TaskSummary, apply
 from synlearner.agent.watcher import Silent
-from synlearner.events.home import Home
 from synlearner.events.types import (
     Event,
     ExperienceRecalled,
     PlannedPrompt,
     PromptsPlanned,
     RunStarted,
-    SampleGenerated,
     StudentScored,
     TaskFinished,
 )
@@ -307,21 +305,3 @@ def test_no_round_begins_once_the_tokens_are_written() -> None:
     assert after(5000, "loop.tokens=0") == Plan("learn")
     assert after(150, untrained=51) == Plan("learn"), "what is written to be reported alone is free"
     assert after(150, "constraints.diversity=1", "constraints.reference=0", untrained=51) == Deliver()
-
-
-def test_a_run_stops_at_the_cap_within_a_round(tmp_path: Path) -> None:
-    stream = write_stream(tmp_path, samples=40)
-    settings = [*QUICK, *UNBOUND, "loop.tokens=100", "loop.fill_rounds=50", "memory.k=0"]
-    with Agent.open(tmp_path / "h", engine=scripted(), embedder=HashEmbedder()) as agent:
-        agent.run(stream, settings=settings)
-    with Home.open(tmp_path / "h") as home:
-        facts = [event.fact for event in home.log.read()]
-    rounds: list[list[Any]] = []
-    for fact in facts:
-        if isinstance(fact, PromptsPlanned):
-            rounds.append([fact.purpose, 0, len(fact.prompts)])
-        elif isinstance(fact, SampleGenerated):
-            rounds[-1][1] += len(fact.token_ids)
-    own = [tokens for purpose, tokens, _ in rounds if purpose != "reference"]
-    assert sum(own[:-1]) < 100 <= sum(own)
-    assert sum(own) - 100 <= 1.5 * own[-1] / rounds[-1][2], "by about one prompt at most"

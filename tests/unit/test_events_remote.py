@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from commands import Run, one_line
+from fsspec.registry import _registry
 from histories import change, small_home
 
 from synlearner.errors import ConfigError, CorruptBlob, CorruptLog
@@ -124,6 +125,7 @@ def test_a_url_that_cannot_be_used_is_refused_and_not_repeated(tmp_path: Path, u
 
 def test_without_the_library_the_way_to_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(_registry, "s3", raising=False)  # whoever has used it before would find it here
     with pytest.raises(ConfigError, match=r"pip install 'synlearner\[s3\]'"):
         RemoteBlobs("s3://bucket/prefix", tmp_path)
 
