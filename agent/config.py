@@ -58,7 +58,7 @@ class DaiSettings(SettingsPart):
     exemplars: Annotated[int, Field(ge=1, le=16)] = 4
     """Most rows of the label that a prompt shows."""
     shots: Literal["seeds", "mixed", "best"] = "seeds"
-    """Which rows: seeds; one accepted sample to three seeds; or accepted samples alone, the best, once there are any."""
+    """Which rows: seeds; one accepted sample to three seeds; or the best accepted samples, and seeds where they are too few."""
     coverage: bool = True
     """Draw attribute values so that pairs of them are covered; false draws them independently."""
     at_once: Annotated[int, Field(ge=1, le=64)] = 4

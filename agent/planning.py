@@ -242,9 +242,8 @@ def _accepted(task: TaskState, label: str, dai: DaiSettings, rng: random.Random)
     rng.shuffle(mine)
     if dai.shots == "best":
         mine.sort(key=lambda sample: -sample.worth)
-    return [
-        (None, sample.row) for sample in mine[: dai.exemplars if dai.shots == "best" else max(1, dai.exemplars // 4)]
-    ]
+        return [(None, sample.row) for sample in mine[: dai.exemplars]]
+    return [(None, sample.row) for sample in mine[: max(1, dai.exemplars // 4)]]
 
 
 def _contrasts(card: Card, label: str, rng: random.Random) -> list[Row]:

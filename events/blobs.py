@@ -19,6 +19,21 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FIELDS = ("embeddings", "vector", "query_vector", "adapter", "optimizer", "parent")
 
 
+def whole(digest: str, data: bytes | None, where: str) -> bytes:
+    """Return *data* if it is the blob *digest*.
+
+    Raises:
+        CorruptBlob: If it is None or something else; it names *where* the blob was looked for.
+
+    """
+    if data is None:
+        raise CorruptBlob(f"blob {digest} is missing {where}; restore it from a copy")
+    actual = sha256(data).hexdigest()
+    if actual != digest:
+        raise CorruptBlob(f"blob {digest} is changed: its bytes {where} have {actual}; restore it from a copy")
+    return data
+
+
 class BlobStore:
     """A folder of blobs, `ab/abcdef…` for the digest `abcdef…`. The same bytes are stored once."""
 
@@ -53,16 +68,13 @@ class BlobStore:
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            raise CorruptBlob(f"blob {digest} is missing: '{path}' does not exist; restore it from a copy") from None
+            data = None
         except (IsADirectoryError, NotADirectoryError) as error:
             raise CorruptBlob(f"blob {digest} cannot be read from '{path}': {error.strerror}") from error
         except OSError as error:  # it may be there and whole
             what = f"blob {digest} cannot be read from '{path}' now: {error.strerror}"
             raise LogError(f"{what}; see to that and run the same command again") from error
-        actual = sha256(data).hexdigest()
-        if actual != digest:
-            raise CorruptBlob(f"blob {digest} is changed: the bytes of '{path}' have {actual}; restore it from a copy")
-        return data
+        return whole(digest, data, f"in '{path}'")
 
     def has(self, digest: str) -> bool:
         """Return whether there is such a blob; its bytes are not looked at."""

@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
-from synlearner.errors import ConfigError, CorruptBlob, CorruptLog, LogError
-from synlearner.events.blobs import BlobStore
+from synlearner.errors import ConfigError, CorruptLog, LogError
+from synlearner.events.blobs import BlobStore, whole
 from synlearner.events.files import write_file
 
 PLACE = "blobs.json"
@@ -65,13 +65,7 @@ class RemoteBlobs(BlobStore):
 
     def get(self, digest: str) -> bytes:
         """Return the bytes of a blob. Raises CorruptBlob if it is missing or its bytes do not match its name."""
-        data = self._read(digest)
-        if data is None:
-            raise CorruptBlob(f"blob {digest} is missing at '{self.url}'; restore it from a copy")
-        actual = sha256(data).hexdigest()
-        if actual != digest:
-            raise CorruptBlob(f"blob {digest} is changed: its bytes at '{self.url}' have {actual}; restore it")
-        return data
+        return whole(digest, self._read(digest), f"at '{self.url}'")
 
     def has(self, digest: str) -> bool:
         """Return whether there is such a blob; its bytes are not looked at."""

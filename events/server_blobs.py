@@ -6,9 +6,9 @@ from hashlib import sha256
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from synlearner.errors import ConfigError, CorruptBlob
+from synlearner.errors import ConfigError
 from synlearner.events.addresses import Address
-from synlearner.events.blobs import BlobStore
+from synlearner.events.blobs import BlobStore, whole
 from synlearner.events.remote_blobs import RemoteBlobs
 from synlearner.events.server import connect, driver, refusal
 
@@ -54,13 +54,7 @@ class PostgresBlobs(BlobStore):
         key = self._key(digest)
         with self._using() as connection:
             found = connection.execute("SELECT data FROM blobs WHERE digest = %s", (key,), binary=True).fetchone()
-        if found is None:
-            raise CorruptBlob(f"blob {digest} is missing in '{self._address}'; restore it from a copy")
-        data = bytes(found[0])
-        actual = sha256(data).hexdigest()
-        if actual != digest:
-            raise CorruptBlob(f"blob {digest} is changed: its bytes in '{self._address}' have {actual}; restore it")
-        return data
+        return whole(digest, bytes(found[0]) if found else None, f"in '{self._address}'")
 
     def size(self, digest: str) -> int:
         """Return the bytes that a blob takes; 0 if it has gone."""

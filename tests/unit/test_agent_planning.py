@@ -8,7 +8,7 @@ from pieces import KINDS, PAIR, checked, pooled, task_of
 from worlds import card, rows
 
 from synlearner.agent.bandit import parts_of
-from synlearner.agent.budget import FEWEST, ROWS, affordable, missing
+from synlearner.agent.budget import FEWEST, ROWS, missing
 from synlearner.agent.config import LoopSettings, Settings, parse_settings
 from synlearner.agent.frames import write_sample
 from synlearner.agent.parsing import normal
@@ -278,24 +278,3 @@ def test_seeds_stand_in_until_there_are_enough_accepted_samples() -> None:
 
 def test_by_default_a_prompt_shows_seeds_alone() -> None:
     assert all(" of a kind" not in prompt.prefix and prompt.exemplars for prompt in shown("seeds", GOOD))
-
-
-# ---- the cap on tokens ---------------------------------------------------------------------------------------
-
-
-def test_a_round_asks_for_no_more_than_there_are_tokens_for() -> None:
-    """Hand-worked: 10 samples took 200 tokens, 20 each; 300 - 200 leave room for 5, so for one prompt of 3."""
-    settings = parse_settings(["loop.tokens=300", "loop.prompts=8", "loop.group=3"])
-    task = task_of(TOPICS, tokens=200, requested=10)
-    assert affordable(task, settings) == 5
-    assert len(Planner(task, settings).learning(1)) == 1
-    assert asked(Planner(task, settings).filling(1)).total() == 3
-    spent_all = task_of(TOPICS, tokens=299, requested=10)
-    assert len(Planner(spent_all, settings).learning(1)) == 1, "a round that begins has a prompt"
-
-
-def test_without_samples_yet_the_fields_say_how_long_they_may_be() -> None:
-    low, high = TOPICS.fields["text"].words
-    settings = parse_settings([f"loop.tokens={int(1.5 * (low + high) / 2 * 10) + 1}"])
-    assert affordable(task_of(TOPICS), settings) == 10
-    assert affordable(task_of(TOPICS), parse_settings(["loop.tokens=0"])) >= 64

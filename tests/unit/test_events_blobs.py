@@ -43,14 +43,14 @@ def test_lists_what_it_holds_and_nothing_else(store: BlobStore) -> None:
 
 
 def test_a_missing_blob_is_named_with_its_path(store: BlobStore) -> None:
-    with pytest.raises(CorruptBlob, match=f"blob {DIGEST} is missing: '{store.path(DIGEST)}'"):
+    with pytest.raises(CorruptBlob, match=f"blob {DIGEST} is missing in '{store.path(DIGEST)}'"):
         store.get(DIGEST)
 
 
 def test_changed_bytes_are_never_handed_out(store: BlobStore) -> None:
     store.put(DATA)
     store.path(DIGEST).write_bytes(DATA[:-1])
-    with pytest.raises(CorruptBlob, match=f"blob {DIGEST} is changed: the bytes of '{store.path(DIGEST)}'"):
+    with pytest.raises(CorruptBlob, match=f"blob {DIGEST} is changed: its bytes in '{store.path(DIGEST)}'"):
         store.get(DIGEST)
 
 
