@@ -18,6 +18,7 @@ _decode_causes = msgspec.json.Decoder(tuple[int, ...]).decode
 _decode_observed = msgspec.json.Decoder(dict[str, Any]).decode
 # A flipped bit can turn a column into another type, so nothing about a row may be taken for granted.
 _MALFORMED = (msgspec.MsgspecError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
+_TYPES = tuple(Row.__annotations__.values())
 
 
 def open_rows(
@@ -108,6 +109,11 @@ def fault(row: Row, previous: str, seq: int) -> str:
             return "envelope"
         return "" if _is_json_object(row.observed) else "observed"
     return "envelope" if digest == row.payload_digest else "payload"
+
+
+def is_stored_event(row: Row) -> bool:
+    """Tell whether every cell of *row* has its type: SQLite stores any value in any column."""
+    return all(map(isinstance, row, _TYPES))
 
 
 def displaced(row: Row, previous: str, others: Iterable[Row]) -> int | None:

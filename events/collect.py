@@ -117,6 +117,12 @@ def own_rows(home: Home) -> Iterator[Row]:
     return home.log.rows(after=starts_after(home))
 
 
+def check_chain(home: Home) -> None:
+    """Read all events of an open home. Raises CorruptLog: damage must not decide what may be deleted."""
+    for _ in home.log.read():
+        pass
+
+
 def _all_forks(home: Path, more: Sequence[Path]) -> list[Path]:
     found = forks_of(home)
     for place in more:
@@ -126,8 +132,7 @@ def _all_forks(home: Path, more: Sequence[Path]) -> list[Path]:
 
 def _marks(home: Home, rows: Iterable[Row]) -> set[bytes]:
     """Return the digests in the payloads of *rows*, once the whole chain of their home is checked."""
-    for _ in home.log.read():
-        pass
+    check_chain(home)
     return digests_in(rows)
 
 

@@ -22,7 +22,7 @@ from synlearner.errors import ConfigError, LogError
 from synlearner.events.addresses import folder_of, is_address
 from synlearner.events.blobs import references
 from synlearner.events.chance import event_id
-from synlearner.events.collect import forks_of, own_rows, starts_after
+from synlearner.events.collect import check_chain, forks_of, own_rows, starts_after
 from synlearner.events.database import FAILURES, open_database, transaction
 from synlearner.events.files import cannot_write
 from synlearner.events.home import LOG, Home
@@ -87,6 +87,7 @@ def redact(home_path: Path | str, seqs: Sequence[int], reason: str) -> Redaction
         raise ConfigError("the reason is empty: say why, it is all that stays")
     home_path = folder_of(home_path, "redacting")
     with Home.open(home_path, write=True) as home:
+        check_chain(home)
         events = [home.log.get(seq) for seq in dict.fromkeys(seqs)]
         done = redactions(home.log.rows())
         for event in events:
@@ -158,6 +159,7 @@ def _named_by_none_else(home: Home, events: Sequence[Event]) -> list[str]:
             named -= {found.decode() for found in pattern.findall(row.payload)}
     for fork in forks_of(home.path):
         with Home.open(fork) as opened:
+            check_chain(opened)
             for row in own_rows(opened):
                 named -= {found.decode() for found in pattern.findall(row.payload)}
     return sorted(named)

@@ -4,6 +4,8 @@ from collections import defaultdict
 
 import msgspec
 
+from synlearner.errors import CorruptLog
+from synlearner.events.checks import WAY_OUT, is_stored_event
 from synlearner.events.home import Home
 from synlearner.events.lineage import parent_of
 from synlearner.events.rows import Row
@@ -54,7 +56,12 @@ _decode_time = msgspec.json.Decoder(_Observed).decode
 
 
 def statistics(home: Home) -> Statistics:
-    """Count the events of *home* as they are stored. Memory is bounded by the number of kinds, runs and tasks."""
+    """Count the events of *home* as they are stored. Memory is bounded by the number of kinds, runs and tasks.
+
+    Raises:
+        CorruptLog: If what is stored as an event is none. A change that leaves it one is for `verify` to find.
+
+    """
     head = home.log.head()
     kinds: defaultdict[str, Share] = defaultdict(Share)
     runs: defaultdict[str, Share] = defaultdict(Share)
@@ -62,6 +69,8 @@ def statistics(home: Home) -> Statistics:
     total = Share()
     first = last = ""
     for row in home.log.rows(until=head.seq):
+        if not is_stored_event(row):
+            raise CorruptLog(f"event {row.seq} is not what was written, in '{home.path}': {WAY_OUT}")
         size = len(row.payload)
         for share in (total, kinds[f"{row.kind} {row.version}"], runs[row.run_id], tasks[row.task]):
             share.add(size)

@@ -18,9 +18,13 @@ To add one: put it under the branch whose way out is the same, and give it a lin
 
 
 class SynLearnerError(Exception):
-    """Base of all of them. The message names the value, then the rule, then the way out."""
+    """Base of all of them. The message names the value, then the rule, then the way out, in one line."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        # It may quote what it refuses, or another library's words: a line's end in there would not end ours.
+        super().__init__(" ".join(message.splitlines()))
 
 
 class ConfigError(SynLearnerError, ValueError):

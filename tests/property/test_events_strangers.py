@@ -206,9 +206,9 @@ def test_cells_of_any_kind_are_read_or_refused(home: Path, data: st.DataObject) 
     """Text that is not UTF-8 too: SQLite does not mind."""
     column = data.draw(st.sampled_from(["id", "kind", "version", "run_id", "task", "causes", "payload", "payload_digest", "observed", "hash"]))  # fmt: skip
     cast = data.draw(st.sampled_from(["?", "CAST(? AS TEXT)", "CAST(? AS BLOB)"]))
+    values = data.draw(cells), data.draw(st.integers(1, 6))
     with strange_copy(home) as strange, nothing_starts():
         with closing(sqlite3.connect(strange / "log.sqlite", isolation_level=None)) as database:
-            values = data.draw(cells), data.draw(st.integers(1, 6))
             database.execute(f"UPDATE events SET {column} = {cast} WHERE seq = ?", values)  # noqa: S608
         use(strange, strange.parent / "use", home)
 
@@ -217,10 +217,11 @@ def test_cells_of_any_kind_are_read_or_refused(home: Path, data: st.DataObject) 
 @given(name=st.sampled_from(["log.sqlite", "log.sqlite-wal", "log.anchor", "parent.json"]), data=st.data())
 def test_files_of_any_bytes_are_read_or_refused(home: Path, name: str, data: st.DataObject) -> None:
     note = st.fixed_dictionaries({"home": st.just("../other") | texts, "seq": st.integers(-1, 9), "hash": texts})
-    content = st.binary() | json_texts | note.map(lambda value: json.dumps(value).encode())
+    content = data.draw(st.binary() | json_texts | note.map(lambda value: json.dumps(value).encode()))
+    kept = data.draw(st.integers(0, 200))
     with strange_copy(home) as strange, nothing_starts():
         before = (home / name).read_bytes() if (home / name).exists() else b""
-        (strange / name).write_bytes(before[: data.draw(st.integers(0, 200))] + data.draw(content))
+        (strange / name).write_bytes(before[:kept] + content)
         use(strange, strange.parent / "use", home)
 
 
@@ -229,12 +230,11 @@ def test_files_of_any_bytes_are_read_or_refused(home: Path, name: str, data: st.
 def test_lines_of_any_kind_are_taken_or_refused_whole(home: Path, data: st.DataObject) -> None:
     keys = ["seq", "id", "kind", "version", "run_id", "task", "causes", "payload", "observed", "hash", "redacted"]
     objects = st.dictionaries(st.sampled_from(keys) | texts, json_values).map(lambda value: json.dumps(value).encode())
-    strange = st.lists(st.binary() | json_texts | objects, max_size=3) | histories().map(
-        lambda found: [line(each) for each in found]
-    )
+    chains = histories().map(lambda found: [line(each) for each in found])
+    strange = data.draw(st.lists(st.binary() | json_texts | objects, max_size=3) | chains)
     with tempfile.TemporaryDirectory() as folder, nothing_starts(), Home.open(Path(folder) / "new", create=True) as new:
         blobs = new.blobs
-        if is_refused(lambda: import_(data.draw(strange), new, blobs=blobs)):
+        if is_refused(lambda: import_(strange, new, blobs=blobs)):
             assert new.log.head() == EMPTY
         else:
             list(new.log.read())

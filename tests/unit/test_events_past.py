@@ -4,9 +4,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from histories import small_home
+from histories import change, small_home
 
-from synlearner.errors import ConfigError, LogError
+from synlearner.errors import ConfigError, CorruptLog, LogError
 from synlearner.events import EMPTY, Draft, Home, MemoryLog, RunFinished, fork
 from synlearner.events.past import PastLog, as_of
 from synlearner.events.stats import Share, statistics
@@ -89,3 +89,10 @@ def test_the_figures_of_nothing_and_of_strange_times(tmp_path: Path) -> None:
         assert (found.first[:10], found.last[:10]) == ("2026-01-01", "2026-01-02")
         assert list(found.tasks) == ["t0", "t1"]
         assert msgspec.json.encode(found)
+
+
+@pytest.mark.parametrize(("column", "value"), [("payload", 1), ("payload", "{}"), ("kind", b"k"), ("run_id", b"r")])
+def test_what_is_no_event_is_not_counted(source: Path, column: str, value: object) -> None:
+    change(source, f"UPDATE events SET {column} = ? WHERE seq = 4", value)  # noqa: S608
+    with Home.open(source) as home, pytest.raises(CorruptLog, match=r"event 4 is not what was written, in '"):
+        statistics(home)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from histories import change
 
 from synlearner.errors import ConfigError, CorruptLog, LogError
 from synlearner.events import (
@@ -214,6 +215,22 @@ def test_what_cannot_be_redacted_is_refused_before_anything_happens(path: Path) 
         redact(path, [22], "asked")
     with pytest.raises(ConfigError, match="a database keeps old versions"):
         redact("postgresql://me@nowhere/db", [5], "asked")
+
+
+def test_damage_elsewhere_does_not_decide_what_is_deleted(path: Path, tmp_path: Path) -> None:
+    """Event 7 names the blob of event 5, too; where its damaged payload no longer does, the blob would seem to be free."""
+    with Home.open(path, write=True) as home:
+        own = home.blobs.put(VECTOR)
+        home.log.append([Draft(fact=learned(20, own), id="id 20")], expected_seq=20)
+    fork(path, 21, tmp_path / "fork", {})
+    with Home.open(tmp_path / "fork", write=True) as home:
+        end = home.log.append([Draft(fact=learned(21, own), id="id 21")], expected_seq=22)[-1].seq
+    for damaged, seq in ((tmp_path / "fork", end), (path, 21)):
+        change(damaged, "UPDATE events SET payload = '{}' WHERE seq = ?", seq)
+        with pytest.raises(CorruptLog, match=f"event {seq} .experience_learned.: its payload is not what was written"):
+            redact(path, [5], "asked")
+        with Home.open(path) as home:
+            assert home.blobs.get(own) == VECTOR
 
 
 def test_other_events_with_the_same_text_are_named(path: Path) -> None:
