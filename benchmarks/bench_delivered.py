@@ -27,7 +27,14 @@ from synlearner.events import Home
 from synlearner.events.types import StudentScored, TaskFinished
 from synlearner.memory import Embedder, default_embedder
 
-FEEDBACK = ("sample_scored", "set_scored", "student_scored", "constraints_adjusted", "judges_compared", "experience_credited")
+FEEDBACK = (
+    "sample_scored",
+    "set_scored",
+    "student_scored",
+    "constraints_adjusted",
+    "judges_compared",
+    "experience_credited",
+)
 OTHER = ("prompts_planned", "policy_served", "policy_updated", "experience_recalled")
 
 
