@@ -195,7 +195,7 @@ class Executor:
         task, settings = current_task(state), Settings.model_validate(state.settings)
         pool = self._vectors.of_pool(task.pool, task.card)
         untrained = self._vectors.of_pool(task.reference, task.card)
-        judge = self.scorer.judge(task, settings.reward.meaning)
+        judge = self.scorer.judge(task, settings)
         opinion = judge.fidelity(untrained, [sample.label for sample in task.reference])
         return [(adjust(task, pool, untrained, opinion.tolist(), settings.constraints), (task.round.set_seq,), {})]
 

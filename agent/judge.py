@@ -61,9 +61,7 @@ class SeedsJudge:
         if self._share:
             likeness_N_C = (vectors_N_D @ self._meanings_C_D.T - self._usual_C).astype(np.float64)
             probability_N_C = (1 - self._share) * probability_N_C + self._share * softmax(likeness_N_C / SPREAD)
-        asked = probability_N_C[np.arange(len(labels)), [self._classes.index(label) for label in labels]]
-        chance = 1 / len(self._classes)
-        return np.asarray((asked - chance) / (1 - chance), dtype=np.float64)
+        return corrected(probability_N_C, labels, self._classes)
 
 
 class TopicJudge:
@@ -90,6 +88,13 @@ class TopicJudge:
 def make_judge(card: Card, seeds_N_D: Matrix, meanings_C_D: Matrix | None = None, share: float = 0.5) -> Judge:
     """Return the judge for *card*; *meanings_C_D* and their *share* as in `SeedsJudge`."""
     return SeedsJudge(card, seeds_N_D, meanings_C_D, share) if card.labels else TopicJudge(seeds_N_D)
+
+
+def corrected(probability_N_C: Scores, labels: Sequence[str], classes: Sequence[str]) -> Scores:
+    """Return `(p - chance) / (1 - chance)` of each row's label, shape `(N,)`; *classes* are the columns."""
+    places = np.array([classes.index(label) for label in labels], dtype=np.int64)
+    chance = 1 / len(classes)
+    return np.asarray((probability_N_C[np.arange(len(labels)), places] - chance) / (1 - chance), dtype=np.float64)
 
 
 def classifier() -> Any:
