@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from synlearner.agent.cards import Card
+from synlearner.agent.cards import Card, Row
 from synlearner.agent.features import Matrix, student_features
 from synlearner.agent.judge import Judge, Scores, classifier, corrected
 
@@ -93,7 +93,7 @@ class StudentJudge:
         self._card = card
         self._fitted = Fitted(student_features(known_N_D, card), labels, list(card.labels))
 
-    def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str]) -> Scores:
+    def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str], rows: Sequence[Row] = ()) -> Scores:
         """Return the chance-corrected probability of each sample's label."""
         return corrected(
             self._fitted.probabilities(student_features(vectors_N_D, self._card)), labels, list(self._card.labels)
@@ -107,8 +107,8 @@ class SharedJudge:
         """Give *second* its *share*, in [0, 1]."""
         self._first, self._second, self._share = first, second, share
 
-    def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str]) -> Scores:
+    def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str], rows: Sequence[Row] = ()) -> Scores:
         """Return the weighted mean of both."""
-        one, other = (judge.fidelity(vectors_N_D, labels) for judge in (self._first, self._second))
+        one, other = (judge.fidelity(vectors_N_D, labels, rows) for judge in (self._first, self._second))
         mixed: Scores = (1 - self._share) * one + self._share * other
         return mixed

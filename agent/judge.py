@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.extmath import softmax
 
-from synlearner.agent.cards import Card
+from synlearner.agent.cards import Card, Row
 from synlearner.agent.features import Matrix, student_features
 
 Scores = NDArray[np.float64]
@@ -23,8 +23,11 @@ SPREAD = 0.1
 class Judge(Protocol):
     """Scores how well samples fit their label."""
 
-    def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str]) -> Scores:
-        """Return one score per sample in [-1, 1]: 1 is certain, 0 is chance, below 0 speaks against it."""
+    def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str], rows: Sequence[Row] = ()) -> Scores:
+        """Return one score per sample in [-1, 1]: 1 is certain, 0 is chance, below 0 speaks against it.
+
+        *rows* are their texts, for a judge that reads.
+        """
 
 
 class SeedsJudge:
@@ -53,7 +56,7 @@ class SeedsJudge:
             self._meanings_C_D = meanings_C_D[order]
             self._usual_C = (seeds_N_D @ self._meanings_C_D.T).mean(axis=0)
 
-    def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str]) -> Scores:
+    def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str], rows: Sequence[Row] = ()) -> Scores:
         """Return the chance-corrected probability of each sample's label."""
         if not len(vectors_N_D):
             return np.zeros(0)
@@ -76,7 +79,7 @@ class TopicJudge:
         np.fill_diagonal(cosines, -1.0)
         self._usual = float(np.clip(cosines.max(axis=1).mean(), 0.05, 1.0)) if len(seeds_N_D) > 1 else 1.0
 
-    def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str]) -> Scores:
+    def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str], rows: Sequence[Row] = ()) -> Scores:
         """Return each sample's closeness; *labels* are not looked at."""
         if not len(vectors_N_D):
             return np.zeros(0)

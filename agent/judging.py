@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from synlearner.agent.cards import Card
 from synlearner.agent.comparing import compare_judges
 from synlearner.agent.config import Settings
 from synlearner.agent.constraints import weighted
 from synlearner.agent.crossfit import SharedJudge, StudentJudge, enough, newest
 from synlearner.agent.features import Matrix, word_rows
 from synlearner.agent.judge import Judge, make_judge
+from synlearner.agent.nli import NliJudge, NliModel
 from synlearner.agent.planning import pair_coverage
 from synlearner.agent.probe import SecondFieldProbe, has_second, told_by_second
 from synlearner.agent.scoring import PoolSample, RoundScores, read_reference, score_round
@@ -28,11 +30,14 @@ Drafts = list[tuple[AnyFact, tuple[int, ...], dict[str, Any]]]
 class Scorer:
     """Scores rounds. Judges are made once for what they learn from: a task's seeds, or seeds and accepted samples."""
 
-    def __init__(self, vectors: Vectors, embedder: Embedder, reward: Reward | None) -> None:
+    def __init__(
+        self, vectors: Vectors, embedder: Embedder, reward: Reward | None, nli: NliModel | None = None
+    ) -> None:
         self._vectors = vectors
         self._embedder = embedder
         self.reward = reward
         """The user's own; when a run is verified, what the log holds of it."""
+        self._nli = nli
         self._judges: dict[str, tuple[tuple[int, ...], Judge]] = {}
 
     def judge(self, task: TaskState, settings: Settings) -> Judge:
@@ -41,7 +46,8 @@ class Scorer:
 
         def make() -> Judge:
             meanings = self._vectors.of_meanings(task.card) if share else None
-            return make_judge(task.card, self._vectors.of_seeds(task.card), meanings, share)
+            mine = make_judge(task.card, self._vectors.of_seeds(task.card), meanings, share)
+            return self._with_nli(mine, task.card, settings)
 
         seeds = self._once("training", (task.seq,), make)
         earlier = _learnt_from(task)
@@ -51,6 +57,14 @@ class Scorer:
         key = (task.seq, *(sample.seq for sample in earlier))
         student = self._once("student", key, lambda: StudentJudge(task.card, *self._known(task, earlier)))
         return SharedJudge(seeds, student, settings.reward.student)
+
+    def _with_nli(self, judge: Judge, card: Card, settings: Settings) -> Judge:
+        """Return *judge* with the say of a model of natural language inference, where one is named and there are labels."""
+        if not settings.nli.model or not card.labels:
+            return judge
+        if self._nli is None:
+            raise ConfigError(f"the model {settings.nli.model!r:.80} of nli.model is not at hand")
+        return SharedJudge(judge, NliJudge(self._nli, card, settings.nli.sentence), settings.nli.share)
 
     def _known(self, task: TaskState, samples: Sequence[PoolSample]) -> tuple[Matrix, list[str]]:
         """Return vectors and labels of the seeds and of *samples*."""
@@ -114,7 +128,7 @@ class Scorer:
         labels = [sample.label for sample in samples]
         words = word_rows(self._embedder, task.card, [sample.row for sample in samples])
         vectors = self._vectors.of_pool(samples, task.card)
-        training = self.judge(task, settings).fidelity(vectors, labels)
+        training = self.judge(task, settings).fidelity(vectors, labels, [sample.row for sample in samples])
         return training.tolist(), self.held_out(task).fidelity(words, labels).tolist()
 
     def _reward_of(self, task: TaskState, settings: Settings) -> Reward | None:

@@ -85,7 +85,7 @@ def score_round(
     valid = [i for i, reason in enumerate(reasons) if not reason]
     labels = [prompts[samples[i][1].prompt].label for i in valid]
     vectors = embed_rows(embedder, card, [rows[i] for i in valid])
-    fidelity = judge.fidelity(vectors, labels)
+    fidelity = judge.fidelity(vectors, labels, [rows[i] for i in valid])
     qualities = [quality(card, rows[i]) for i in valid]
     worths = np.array([worth(f, q) for f, q in zip(fidelity, qualities, strict=True)])
     gains = _gains(vectors, labels, worths, pool, pool_vectors)

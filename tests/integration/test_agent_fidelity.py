@@ -6,15 +6,19 @@ from typing import Any
 
 import msgspec
 import pytest
+import tiny
 from pieces import PAIR, checked
 from runs import SHORT, StopAfter, events_of, facts_of, rewrite, run, run_in_pieces, versatile
-from worlds import card, scripted, write_stream
+from worlds import card, rows, scripted, write_stream
 
+from synlearner.agent import Agent
 from synlearner.agent.datasets import delivered_rows, export_dataset
+from synlearner.agent.forking import fork_home
 from synlearner.agent.judge import SeedsJudge
+from synlearner.agent.nli import NliModel
 from synlearner.agent.vectors import Vectors
 from synlearner.agent.verifying import verify_run
-from synlearner.events import Home, RunStarted, SampleScored, SetScored
+from synlearner.events import HistoryForked, Home, RunStarted, SampleScored, SetScored
 from synlearner.events.blobs import BlobStore
 from synlearner.memory import HashEmbedder
 from synlearner.policies.engine import Engine
@@ -140,3 +144,56 @@ def test_a_student_judges_once_there_is_enough_and_is_replayed_and_resumed(tmp_p
     )
     assert times > 10
     assert pieces.digest == whole.digest
+
+
+# ---- a model of natural language inference -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A home whose samples a tiny model has judged, and the model's folder."""
+    folder = tmp_path_factory.mktemp("judged")
+    words = [row["text"] for row in rows(80)]
+    model = tiny.encoder(folder / "model", words, ["contradiction", "entailment", "neutral"])
+    settings = [*LEAN, f"nli.model={model}", "reward.min_fidelity=-1"]
+    run(folder / "home", write_stream(folder), settings=settings)
+    return folder / "home", model
+
+
+def test_its_digest_is_recorded_and_what_it_said_is_replayed(judged: tuple[Path, Path]) -> None:
+    home, model = judged
+    (started,) = facts_of(home, RunStarted)
+    assert started.settings["nli"]["digest"] == NliModel(str(model)).digest
+    assert verified(home, scripted()) > 50
+
+
+def test_without_the_model_what_it_said_is_not_checked_and_the_rest_is(
+    judged: tuple[Path, Path], tmp_path: Path
+) -> None:
+    home, model = judged
+    aside = model.rename(tmp_path / "aside")
+    try:
+        with Home.open(home, write=True) as found:
+            result = verify_run(found, engine=scripted(), embedder=HashEmbedder())
+    finally:
+        aside.rename(model)
+    assert result.first_difference is None
+    assert result.checked > 10
+    assert [note.partition(":")[0] for note in result.unchecked] == ["Balance", "Compare", "Score"]
+
+
+@pytest.mark.slow
+def test_judges_are_those_of_the_settings_on_either_side_of_a_fork(pairs: Path, tmp_path: Path) -> None:
+    model = tiny.encoder(tmp_path / "model", ["a"], ["contradiction", "entailment", "neutral"])
+    middle = [event.seq for event in events_of(pairs) if event.kind == "set_scored"][1]
+    fork_home(pairs, middle, tmp_path / "fork", [f"nli.model={model}", "nli.share=1", "reward.relation=0"])
+    (fork,) = facts_of(tmp_path / "fork", HistoryForked)
+    assert fork.changes["nli.digest"] == NliModel(str(model)).digest
+    with Agent.open(tmp_path / "fork", engine=versatile(), embedder=HashEmbedder()) as agent:
+        agent.run(pairs.parent / "pairs.yaml")
+    scores = [
+        event for event in events_of(tmp_path / "fork") if isinstance(event.fact, SampleScored) and event.fact.parts
+    ]
+    sides = [{"relation" in e.fact.parts for e in scores if (e.seq > middle) is late} for late in (False, True)]  # type: ignore[union-attr]
+    assert sides == [{True}, {False}]
+    assert verified(tmp_path / "fork", versatile()) > 20
