@@ -13,6 +13,7 @@ from synlearner.agent.execute import Executor
 from synlearner.agent.feedback import give_feedback
 from synlearner.agent.finetuning import encoder_folder
 from synlearner.agent.loop import begin, check_base_model, check_resumable, go_on
+from synlearner.agent.nli import settle_nli
 from synlearner.agent.presets import preset as settings_of
 from synlearner.agent.reports import RunReport, report
 from synlearner.agent.snapshot import RUN
@@ -123,7 +124,8 @@ class Agent:
             ConfigError: If the stream is wrong, the reward cannot be found, or the unfinished run is of another stream,
                 configuration, seed or base model. Nothing has run then.
             RewardError: If the user's own reward failed, and the run is to stop then. Run again, it goes on.
-            ModelError: If the policy's model cannot be loaded, or a transformer student's encoder is not there.
+            ModelError: If the policy's model or that of `nli.model` cannot be loaded, or a transformer student's encoder
+                is not there.
         """
         source = "" if isinstance(stream, Stream) else str(Path(stream).resolve())
         loaded = stream if isinstance(stream, Stream) else load_stream(stream)
@@ -136,6 +138,7 @@ class Agent:
         )
         if seed is None:
             seed = state.started.seed if forked and state.started else 0
+        settings, nli = settle_nli(settings, [task.card for task in loaded.tasks])
         check_resumable(state, loaded, settings, seed, self._home.path)
         if "transformer" in settings.students.families:
             encoder_folder(settings.students.encoder)  # known now, not after hours
@@ -147,7 +150,7 @@ class Agent:
         if state.finished:
             state = begin(state, self._home.log, self.memory, loaded, settings, seed, base_model, source)
         self.memory.mirror = settings.memory.mirror
-        executor = Executor(self._home.blobs, self.memory, embedder, policy, loaded, watcher, reward)
+        executor = Executor(self._home.blobs, self.memory, embedder, policy, loaded, watcher, reward, nli)
         try:
             state = go_on(state, self._home.log, self.memory, executor, watcher, checkpoint.keep)
             checkpoint.keep(state, every=1)

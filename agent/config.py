@@ -138,6 +138,10 @@ class RewardSettings(SettingsPart):
     min_quality: Annotated[float, Field(ge=0, le=1)] = 0.5
     meaning: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the labels' meanings in the judge of fidelity, where the card gives them; 0: the seeds alone."""
+    student: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share in fidelity of a student of seeds and earlier rounds' accepted samples (`synlearner.agent.crossfit`)."""
+    relation: Annotated[float, Field(ge=0)] = 0.0
+    """Pairs: weight of how little the second field alone gives the label away (`synlearner.agent.probe`); 0 asks nobody."""
     user: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the part that `user_reward.function` gives."""
 
@@ -154,12 +158,27 @@ class UserRewardSettings(SettingsPart):
 
 
 class JudgeSettings(SettingsPart):
-    """A judge of fidelity that no reward sees, to notice that the policy learns the judge and not the task."""
+    """Judges that look on, to notice what no reward should be paid for. They change nothing but what is recorded."""
 
     held_out: bool = True
-    """Whether it looks at every round. It changes nothing but what is recorded."""
+    """Whether a judge of fidelity that no reward sees looks at every round."""
+    second_field: bool = True
+    """Whether the probe of pairs' second fields looks at every round (`synlearner.agent.probe`)."""
     alarm: Annotated[float, Field(ge=0, le=2)] = 0.1
     """From which gap on, sure by two standard errors, there is an alarm (`synlearner.agent.comparing`)."""
+
+
+class NliSettings(SettingsPart):
+    """A judge of fidelity by choice: a model of natural language inference (`synlearner.agent.nli`)."""
+
+    model: str = ""
+    """A folder, or a hub name, of a sequence classifier in safetensors that has an 'entailment' class. Empty for none."""
+    digest: str = ""
+    """SHA-256 of its files: found and recorded when a run begins; given, no other model is taken."""
+    share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Its share in fidelity, beside the judge of the seeds."""
+    sentence: Annotated[str, Field(pattern=r"\{(label|meaning)\}")] = "This example is {label}: {meaning}."
+    """What follows from a text of a label. Pairs whose labels are the model's own classes are read as they are."""
 
 
 class MemorySettings(SettingsPart):
@@ -219,6 +238,7 @@ class Settings(SettingsPart):
     reward: RewardSettings = RewardSettings()
     user_reward: UserRewardSettings = UserRewardSettings()
     judges: JudgeSettings = JudgeSettings()
+    nli: NliSettings = NliSettings()
     memory: MemorySettings = MemorySettings()
     delivery: DeliverySettings = DeliverySettings()
     students: StudentSettings = StudentSettings()

@@ -16,6 +16,7 @@ from synlearner.agent.delivery import choose_dataset
 from synlearner.agent.distilling import situation, teach
 from synlearner.agent.evaluating import check, evaluate
 from synlearner.agent.judging import Drafts, Scorer
+from synlearner.agent.nli import NliModel
 from synlearner.agent.overlap import leaked
 from synlearner.agent.planning import Planner, plan_reference
 from synlearner.agent.policy import Policy
@@ -59,6 +60,7 @@ class Executor:
         stream: Stream | None,
         watcher: Watcher,
         reward: Reward | None = None,
+        nli: NliModel | None = None,
     ) -> None:
         self._blobs = blobs
         self._memory = memory
@@ -67,7 +69,7 @@ class Executor:
         self._policy = policy
         self._stream = stream
         self._watcher = watcher
-        self.scorer = Scorer(self._vectors, embedder, reward)
+        self.scorer = Scorer(self._vectors, embedder, reward, nli)
 
     def perform(self, state: RunState, action: decide.Action) -> list[Draft]:
         """Return the drafts that *action* leads to, in one batch."""
@@ -195,8 +197,11 @@ class Executor:
         task, settings = current_task(state), Settings.model_validate(state.settings)
         pool = self._vectors.of_pool(task.pool, task.card)
         untrained = self._vectors.of_pool(task.reference, task.card)
-        judge = self.scorer.judge(task, settings.reward.meaning)
-        opinion = judge.fidelity(untrained, [sample.label for sample in task.reference])
+        judge = self.scorer.judge(task, settings)
+        reference = task.reference
+        opinion = judge.fidelity(
+            untrained, [sample.label for sample in reference], [sample.row for sample in reference]
+        )
         return [(adjust(task, pool, untrained, opinion.tolist(), settings.constraints), (task.round.set_seq,), {})]
 
     def _Compare(self, state: RunState, _: decide.Compare) -> Drafts:  # noqa: N802

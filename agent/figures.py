@@ -10,6 +10,7 @@ from synlearner.agent.diversity import rke, vendi
 from synlearner.agent.features import Matrix
 from synlearner.agent.parsing import joined, normal
 from synlearner.agent.planning import pair_coverage
+from synlearner.agent.probe import has_second, told_by_second
 from synlearner.events.types import PlannedPrompt
 
 BLEU_TEXTS = 64
@@ -51,7 +52,19 @@ def figures(
     if vectors_N_D is not None:
         found["Vendi score (effective number of different rows)"] = vendi(vectors_N_D)
         found["RKE (the same of order 2)"] = rke(vectors_N_D)
+        found |= _given_away(card, rows, vectors_N_D)
     return {name: round(value, 3) for name, value in (found | covered(card, prompts)).items()}
+
+
+def _given_away(card: Card, rows: Sequence[Row], vectors_N_D: Matrix) -> dict[str, float]:
+    """Return, of pairs, how often the second field alone tells the label."""
+    if not has_second(card):
+        return {}
+    told = told_by_second(card, vectors_N_D, [row["label"] for row in rows])
+    return {
+        f"label told from {list(card.fields)[1]!r} alone, accuracy over five folds": told["second_field_accuracy"],
+        "the same by always naming the commonest label": told["second_field_guess"],
+    }
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from synlearner.agent.config import differences, parse_settings
+from synlearner.agent.config import Settings, differences, parse_settings
+from synlearner.agent.nli import settle_nli
 from synlearner.agent.snapshot import RUN
 from synlearner.agent.state import RunState
 from synlearner.errors import ConfigError
@@ -21,6 +22,7 @@ def fork_home(source: Path | str, at: int, into: Path | str, assignments: list[s
 
     Raises:
         ConfigError: If *at* is no event, *into* is taken, an assignment is wrong, or there is no run for it to change.
+        ModelError: If they name a model to judge that cannot be read.
     """
     with Home.open(source) as home:
         head = home.log.head()
@@ -34,7 +36,13 @@ def _changes(state: RunState, at: int, assignments: list[str]) -> dict[str, Any]
     """Return the settings that the assignments change, and their new values."""
     if state.finished:
         raise ConfigError(f"after event {at} no run is under way that --set could change: pass it to `synlearner run`")
-    settings = parse_settings(assignments, base=state.settings).model_dump(mode="json")
+    wanted = parse_settings(assignments, base=state.settings)
+    before = Settings.model_validate(state.settings).nli
+    if wanted.nli.model != before.model:
+        digest = "" if wanted.nli.digest == before.digest else wanted.nli.digest  # that of the model before is no claim
+        fresh = wanted.model_copy(update={"nli": wanted.nli.model_copy(update={"digest": digest})})
+        wanted, _ = settle_nli(fresh, [state.task.card] if state.task else [])
+    settings = wanted.model_dump(mode="json")
     changes = {key: new for key, (_, new) in differences(dict(state.settings), settings).items()}
     fixed = [key for key in changes if key.startswith("policy.") and key != "policy.threads"]
     if fixed:

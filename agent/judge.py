@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.extmath import softmax
 
-from synlearner.agent.cards import Card
+from synlearner.agent.cards import Card, Row
 from synlearner.agent.features import Matrix, student_features
 
 Scores = NDArray[np.float64]
@@ -23,8 +23,11 @@ SPREAD = 0.1
 class Judge(Protocol):
     """Scores how well samples fit their label."""
 
-    def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str]) -> Scores:
-        """Return one score per sample in [-1, 1]: 1 is certain, 0 is chance, below 0 speaks against it."""
+    def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str], rows: Sequence[Row] = ()) -> Scores:
+        """Return one score per sample in [-1, 1]: 1 is certain, 0 is chance, below 0 speaks against it.
+
+        *rows* are their texts, for a judge that reads.
+        """
 
 
 class SeedsJudge:
@@ -53,7 +56,7 @@ class SeedsJudge:
             self._meanings_C_D = meanings_C_D[order]
             self._usual_C = (seeds_N_D @ self._meanings_C_D.T).mean(axis=0)
 
-    def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str]) -> Scores:
+    def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str], rows: Sequence[Row] = ()) -> Scores:
         """Return the chance-corrected probability of each sample's label."""
         if not len(vectors_N_D):
             return np.zeros(0)
@@ -61,9 +64,7 @@ class SeedsJudge:
         if self._share:
             likeness_N_C = (vectors_N_D @ self._meanings_C_D.T - self._usual_C).astype(np.float64)
             probability_N_C = (1 - self._share) * probability_N_C + self._share * softmax(likeness_N_C / SPREAD)
-        asked = probability_N_C[np.arange(len(labels)), [self._classes.index(label) for label in labels]]
-        chance = 1 / len(self._classes)
-        return np.asarray((asked - chance) / (1 - chance), dtype=np.float64)
+        return corrected(probability_N_C, labels, self._classes)
 
 
 class TopicJudge:
@@ -78,7 +79,7 @@ class TopicJudge:
         np.fill_diagonal(cosines, -1.0)
         self._usual = float(np.clip(cosines.max(axis=1).mean(), 0.05, 1.0)) if len(seeds_N_D) > 1 else 1.0
 
-    def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str]) -> Scores:
+    def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str], rows: Sequence[Row] = ()) -> Scores:
         """Return each sample's closeness; *labels* are not looked at."""
         if not len(vectors_N_D):
             return np.zeros(0)
@@ -90,6 +91,13 @@ class TopicJudge:
 def make_judge(card: Card, seeds_N_D: Matrix, meanings_C_D: Matrix | None = None, share: float = 0.5) -> Judge:
     """Return the judge for *card*; *meanings_C_D* and their *share* as in `SeedsJudge`."""
     return SeedsJudge(card, seeds_N_D, meanings_C_D, share) if card.labels else TopicJudge(seeds_N_D)
+
+
+def corrected(probability_N_C: Scores, labels: Sequence[str], classes: Sequence[str]) -> Scores:
+    """Return `(p - chance) / (1 - chance)` of each row's label, shape `(N,)`; *classes* are the columns."""
+    places = np.array([classes.index(label) for label in labels], dtype=np.int64)
+    chance = 1 / len(classes)
+    return np.asarray((probability_N_C[np.arange(len(labels)), places] - chance) / (1 - chance), dtype=np.float64)
 
 
 def classifier() -> Any:

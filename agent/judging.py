@@ -3,12 +3,18 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
+from synlearner.agent.cards import Card
 from synlearner.agent.comparing import compare_judges
 from synlearner.agent.config import Settings
 from synlearner.agent.constraints import weighted
-from synlearner.agent.features import word_rows
+from synlearner.agent.crossfit import SharedJudge, StudentJudge, enough, newest
+from synlearner.agent.features import Matrix, word_rows
 from synlearner.agent.judge import Judge, make_judge
+from synlearner.agent.nli import NliJudge, NliModel
 from synlearner.agent.planning import pair_coverage
+from synlearner.agent.probe import SecondFieldProbe, has_second, told_by_second
 from synlearner.agent.scoring import PoolSample, RoundScores, read_reference, score_round
 from synlearner.agent.tasks import TaskState
 from synlearner.agent.user_reward import Reward, RewardFailure
@@ -22,35 +28,63 @@ Drafts = list[tuple[AnyFact, tuple[int, ...], dict[str, Any]]]
 
 
 class Scorer:
-    """Scores rounds. Judges are made once for a task, from its seeds."""
+    """Scores rounds. Judges are made once for what they learn from: a task's seeds, or seeds and accepted samples."""
 
-    def __init__(self, vectors: Vectors, embedder: Embedder, reward: Reward | None) -> None:
+    def __init__(
+        self, vectors: Vectors, embedder: Embedder, reward: Reward | None, nli: NliModel | None = None
+    ) -> None:
         self._vectors = vectors
         self._embedder = embedder
         self.reward = reward
         """The user's own; when a run is verified, what the log holds of it."""
-        self._judges: dict[str, tuple[int, Judge]] = {}
+        self._nli = nli
+        self._judges: dict[str, tuple[tuple[int, ...], Judge]] = {}
 
-    def judge(self, task: TaskState, share: float) -> Judge:
-        """Return the judge of fidelity; *share* is that of the labels' meanings."""
+    def judge(self, task: TaskState, settings: Settings) -> Judge:
+        """Return the judge of fidelity of the round at hand: it has learnt from no sample of it."""
+        share = settings.reward.meaning
 
         def make() -> Judge:
             meanings = self._vectors.of_meanings(task.card) if share else None
-            return make_judge(task.card, self._vectors.of_seeds(task.card), meanings, share)
+            mine = make_judge(task.card, self._vectors.of_seeds(task.card), meanings, share)
+            return self._with_nli(mine, task.card, settings)
 
-        return self._once("training", task, make)
+        seeds = self._once("training", (task.seq,), make)
+        earlier = _learnt_from(task)
+        if not settings.reward.student or not enough([sample.label for sample in earlier], task.card.labels):
+            return seeds
+        # A sample may leave the pool by feedback between two actions of a round, so the key names all of them.
+        key = (task.seq, *(sample.seq for sample in earlier))
+        student = self._once("student", key, lambda: StudentJudge(task.card, *self._known(task, earlier)))
+        return SharedJudge(seeds, student, settings.reward.student)
+
+    def _with_nli(self, judge: Judge, card: Card, settings: Settings) -> Judge:
+        """Return *judge* with the say of a model of natural language inference, where one is named and there are labels."""
+        if not settings.nli.model or not card.labels:
+            return judge
+        if self._nli is None:
+            raise ConfigError(f"the model {settings.nli.model!r:.80} of nli.model is not at hand")
+        return SharedJudge(judge, NliJudge(self._nli, card, settings.nli.sentence), settings.nli.share)
+
+    def _known(self, task: TaskState, samples: Sequence[PoolSample]) -> tuple[Matrix, list[str]]:
+        """Return vectors and labels of the seeds and of *samples*."""
+        vectors = [self._vectors.of_seeds(task.card), self._vectors.of_pool(samples, task.card)]
+        labels = [*(row["label"] for row in task.card.seeds), *(sample.label for sample in samples)]
+        return np.concatenate(vectors), labels
 
     def held_out(self, task: TaskState) -> Judge:
         """Return the judge that no reward sees: it knows the seeds' words, and neither their order nor any meaning."""
         return self._once(
-            "held out", task, lambda: make_judge(task.card, word_rows(self._embedder, task.card, task.card.seeds))
+            "held out",
+            (task.seq,),
+            lambda: make_judge(task.card, word_rows(self._embedder, task.card, task.card.seeds)),
         )
 
-    def _once(self, name: str, task: TaskState, make: Callable[[], Judge]) -> Judge:
-        seq, judge = self._judges.get(name) or (0, None)
-        if judge is None or seq != task.seq:
+    def _once(self, name: str, key: tuple[int, ...], make: Callable[[], Judge]) -> Judge:
+        known, judge = self._judges.get(name) or ((), None)
+        if judge is None or known != key:
             judge = make()
-            self._judges[name] = (task.seq, judge)
+            self._judges[name] = (key, judge)
         return judge
 
     def score(self, task: TaskState, plan: PromptsPlanned, settings: Settings) -> Drafts:
@@ -72,7 +106,9 @@ class Scorer:
             round=task.round.number,
             samples=scores.valid,
             embeddings=self._vectors.store(scores.vectors) if scores.valid else "",
-            diversity=scores.diversity | pair_coverage(task.card, task.drawn),
+            diversity=scores.diversity
+            | pair_coverage(task.card, task.drawn)
+            | self._told(task, plan, scores, settings),
             gains=scores.gains,
         )
         return [*drafts, (fact, (task.round.plan_seq,), {})]
@@ -92,7 +128,7 @@ class Scorer:
         labels = [sample.label for sample in samples]
         words = word_rows(self._embedder, task.card, [sample.row for sample in samples])
         vectors = self._vectors.of_pool(samples, task.card)
-        training = self.judge(task, settings.reward.meaning).fidelity(vectors, labels)
+        training = self.judge(task, settings).fidelity(vectors, labels, [sample.row for sample in samples])
         return training.tolist(), self.held_out(task).fidelity(words, labels).tolist()
 
     def _reward_of(self, task: TaskState, settings: Settings) -> Reward | None:
@@ -113,10 +149,33 @@ class Scorer:
             task.round.samples,
             task.pool,
             self._vectors.of_pool(task.pool, task.card),
-            judge=self.judge(task, settings.reward.meaning),
+            judge=self.judge(task, settings),
             embedder=self._embedder,
             settings=weighted(settings.reward, task.multipliers),
             reward=reward,
+            probe=self._probe(task, settings),
+        )
+
+    def _probe(self, task: TaskState, settings: Settings) -> SecondFieldProbe | None:
+        """Return the probe of earlier rounds and seeds, where it has a say and enough to learn from."""
+        if not (settings.reward.relation and has_second(task.card)):
+            return None
+        known, labels = self._known(task, _learnt_from(task))
+        return SecondFieldProbe(task.card, known, labels) if enough(labels, task.card.labels) else None
+
+    def _told(self, task: TaskState, plan: PromptsPlanned, scores: RoundScores, settings: Settings) -> dict[str, float]:
+        """Return how often the second field alone tells the label of accepted samples, those of this round among them."""
+        if not (settings.judges.second_field and has_second(task.card)):
+            return {}
+        asked = {seq: plan.prompts[sample.prompt].label for seq, sample in task.round.samples}
+        accepted = {score.sample for score in scores.scored if score.accepted}
+        new = [place for place, seq in enumerate(scores.valid) if seq in accepted]
+        labels = [*(sample.label for sample in task.pool), *(asked[scores.valid[place]] for place in new)]
+        vectors = np.concatenate([self._vectors.of_pool(task.pool, task.card), scores.vectors[new]])
+        kept = newest(labels)
+        seeds = [row["label"] for row in task.card.seeds]
+        return told_by_second(
+            task.card, vectors[kept], [labels[i] for i in kept], self._vectors.of_seeds(task.card), seeds
         )
 
     def _read_reference(self, task: TaskState, plan: PromptsPlanned) -> Drafts:
@@ -133,3 +192,10 @@ class Scorer:
             gains=[],
         )
         return [*drafts, (fact, (task.round.plan_seq,), {})]
+
+
+def _learnt_from(task: TaskState) -> list[PoolSample]:
+    """Return the accepted samples of earlier rounds that judges learn from."""
+    here = {score.sample for score in task.round.scores}
+    earlier = [sample for sample in task.pool if sample.seq not in here]
+    return [earlier[i] for i in newest([sample.label for sample in earlier])]

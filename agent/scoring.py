@@ -13,6 +13,7 @@ from synlearner.agent.features import Matrix, embed_rows
 from synlearner.agent.jsonform import parse_json
 from synlearner.agent.judge import Judge
 from synlearner.agent.parsing import copies, gate, joined, normal, parse
+from synlearner.agent.probe import SecondFieldProbe
 from synlearner.agent.rewards import Parts, attribute_share, gain_share, quality, totals, worth
 from synlearner.agent.user_reward import Reward, RewardedSample
 from synlearner.agent.wording import Known, Wording
@@ -61,6 +62,7 @@ def score_round(
     embedder: Embedder,
     settings: RewardSettings,
     reward: Reward | None = None,
+    probe: SecondFieldProbe | None = None,
 ) -> RoundScores:
     """Score the samples of a round, each `(seq, fact)` in the order in which they were generated.
 
@@ -74,6 +76,7 @@ def score_round(
         embedder: Of texts.
         settings: Of rewards.
         reward: The user's own, if there is one.
+        probe: Of pairs' second fields, where it has a say.
 
     Raises:
         RewardFailure: If the user's own reward gives no values.
@@ -82,7 +85,7 @@ def score_round(
     valid = [i for i, reason in enumerate(reasons) if not reason]
     labels = [prompts[samples[i][1].prompt].label for i in valid]
     vectors = embed_rows(embedder, card, [rows[i] for i in valid])
-    fidelity = judge.fidelity(vectors, labels)
+    fidelity = judge.fidelity(vectors, labels, [rows[i] for i in valid])
     qualities = [quality(card, rows[i]) for i in valid]
     worths = np.array([worth(f, q) for f, q in zip(fidelity, qualities, strict=True)])
     gains = _gains(vectors, labels, worths, pool, pool_vectors)
@@ -91,6 +94,9 @@ def score_round(
         found: Parts = {"fidelity": round(float(fid), 6), "quality": round(qual, 6), "gain": round(gain_share(gain), 6)}
         share = attribute_share(prompts[samples[i][1].prompt].attributes, card, rows[i])
         parts[i] = found if share is None else found | {"attributes": round(share, 6)}
+    if probe is not None:
+        for i, value in zip(valid, probe.relation(vectors, labels), strict=True):
+            parts[i] = (parts[i] or {}) | {"relation": round(float(value), 6)}
     if reward is not None and valid:
         shown = [_shown(card, prompts, samples[i], rows[i]) for i in valid]
         for i, value in zip(valid, reward(shown), strict=True):

@@ -119,7 +119,7 @@ def apply(state: RunState, event: Event) -> RunState:
     return replace(state, seq=event.seq, task=after)
 
 
-BEFORE: Mapping[str, Any] = {"judges": {"held_out": False}}
+BEFORE: Mapping[str, Any] = {"judges": {"held_out": False, "second_field": False}}
 """What was so in runs from before there was a setting for it."""
 
 
@@ -132,7 +132,7 @@ def _start(state: RunState, event: Event, fact: RunStarted) -> RunState:
         run_id=event.run_id,
         started=fact,
         started_seq=event.seq,
-        settings={**BEFORE, **fact.settings},
+        settings={**fact.settings, **{part: {**old, **fact.settings.get(part, {})} for part, old in BEFORE.items()}},
         fork=0,
         finished=False,
         task=None,

@@ -14,13 +14,24 @@ import msgspec
 from synlearner.agent.build import build_policy, limit_threads
 from synlearner.agent.cards import Stream, load_stream
 from synlearner.agent.config import Settings
-from synlearner.agent.decide import ArriveTask, Deliver, Evaluate, Generate, Score, decide
+from synlearner.agent.decide import (
+    Action,
+    ArriveTask,
+    Balance,
+    Compare,
+    Deliver,
+    Evaluate,
+    Generate,
+    Score,
+    decide,
+)
 from synlearner.agent.execute import Executor
+from synlearner.agent.nli import settle_nli
 from synlearner.agent.state import RunState, apply
 from synlearner.agent.training import fingerprint
 from synlearner.agent.user_reward import recorded_values
 from synlearner.agent.watcher import Silent, Watcher
-from synlearner.errors import ConfigError
+from synlearner.errors import ConfigError, ModelError
 from synlearner.events.home import Home
 from synlearner.events.past import PastHome
 from synlearner.events.types import (
@@ -114,6 +125,8 @@ class _Verifier:
         self._state = RunState()
         self._executor: Executor | None = None
         self._has_stream = False
+        self._lacks_nli = ""
+        """Why the model that judges, if one was named, is not the one that judged."""
         self._passing = ""
         """Kind of the events of an action that cannot be performed again."""
         self._blind: set[tuple[str, str]] = set()
@@ -175,8 +188,8 @@ class _Verifier:
         if action is None or (isinstance(action, Generate) and not self._regenerate):
             return []
         executor = self._ready_executor()
-        if isinstance(action, ArriveTask | Deliver | Evaluate) and not self._has_stream:
-            self.unchecked.add(f"{type(action).__name__}: the stream's files are gone or have changed")
+        if lacking := self._lacking(action):
+            self.unchecked.add(f"{type(action).__name__}: {lacking}")
             self._passing = event.kind
             return []
         reward = self._state.settings.get("user_reward", {}).get("function")
@@ -187,11 +200,17 @@ class _Verifier:
         self._watcher.begins(self._state, action)
         return executor.perform(self._state, action)
 
+    def _lacking(self, action: Action) -> str:
+        """Return what is not at hand to perform *action* with, or an empty text."""
+        if isinstance(action, ArriveTask | Deliver | Evaluate) and not self._has_stream:
+            return "the stream's files are gone or have changed"
+        return self._lacks_nli if isinstance(action, Score | Balance | Compare) else ""
+
     def _take(self, event: Event) -> None:
         self._past.advance(event)
         self._state = apply(self._state, event)
         self._memory.apply(event)
-        if isinstance(event.fact, RunStarted):
+        if isinstance(event.fact, RunStarted | HistoryForked):  # judges, threads and models are as the settings say
             self._executor = None
 
     def _ready_executor(self) -> Executor:
@@ -203,7 +222,12 @@ class _Verifier:
             self._has_stream = stream is not None
             embedder = self._embedder or default_embedder(self._memory.state.embedder)
             policy = build_policy(settings, seed, self._engine)
-            self._executor = Executor(self._past.blobs, self._memory, embedder, policy, stream, self._watcher)
+            nli, self._lacks_nli = None, ""
+            try:
+                _, nli = settle_nli(settings, [])
+            except (ModelError, ConfigError) as error:
+                self._lacks_nli = str(error)
+            self._executor = Executor(self._past.blobs, self._memory, embedder, policy, stream, self._watcher, nli=nli)
         return self._executor
 
     def _find_stream(self) -> Stream | None:

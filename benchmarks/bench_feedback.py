@@ -1,11 +1,16 @@
 """Feedback on real rows: how well judges tell right labels from wrong ones, and what set scores cost.
 
-    python benchmarks/bench_feedback.py STREAM.yaml [--draws 5] [--rows 400]
+    python benchmarks/bench_feedback.py STREAM.yaml [--draws 5] [--rows 400] [--cards 99] [--pool 0]
 
-`--draws 0` measures the set scores alone.
+`--draws 0` measures the set scores alone, `--cards 4` takes the stream's first four cards with labels and a train file.
 
 Judges see eight rows a label of `real_train` as seeds, and are asked of other rows of it with their own label and with
 a wrong one: the area under the ROC curve (AUC), and how often the own label is the likeliest. Test files are not read.
+
+`--pool 32` asks the student of `reward.student`, too: it learns from the seeds and so many more rows of each label, as
+they are (`clean`) and with a wrong label for every fifth (`wrong`). `alone` it has all of the say, `half` it shares with
+the judge of seeds and meanings. Of pairs, `less_relation` is that judge less what the second field gives away, by a probe
+that knows the same rows, and `second_field` how often the probe tells their label, beside the commonest label's share.
 """
 
 import argparse
@@ -13,6 +18,8 @@ import json
 import statistics
 import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +29,33 @@ from sklearn.metrics import roc_auc_score
 
 from synlearner.agent.cards import Card, Row, load_stream
 from synlearner.agent.config import RewardSettings
+from synlearner.agent.crossfit import SharedJudge, StudentJudge, newest
 from synlearner.agent.diversity import leave_one_out_gains
 from synlearner.agent.features import Matrix, word_rows
-from synlearner.agent.judge import Judge, make_judge
+from synlearner.agent.judge import Judge, Scores, make_judge
+from synlearner.agent.probe import SecondFieldProbe, has_second, told_by_second
 from synlearner.agent.vectors import Vectors
 from synlearner.events.blobs import BlobStore
 from synlearner.memory import Embedder, default_embedder
 
 SEEDS = 8
 """Rows of each label that a judge learns from."""
+
+WRONG = 5
+"""One of so many rows of a pool has a wrong label where some shall be wrong."""
+
+
+class LessRelation:
+    """A judge, less what the second field gives away of the label."""
+
+    def __init__(self, judge: Judge, probe: SecondFieldProbe) -> None:
+        """Take both."""
+        self._judge, self._probe = judge, probe
+
+    def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str], rows: Sequence[Row] = ()) -> Scores:
+        """Return fidelity less evidence of the artefact."""
+        judged: Scores = self._judge.fidelity(vectors_N_D, labels) + self._probe.relation(vectors_N_D, labels) - 1
+        return judged
 
 
 def judged(
@@ -46,14 +71,36 @@ def judged(
     return float(auc), float((likeliest == labels).mean())
 
 
-def study(card: Card, rows: list[Row], vectors: Vectors, embedder: Embedder, draws: int, count: int) -> dict[str, Any]:
-    """Return the judges' figures on one card, the mean over draws of seeds."""
-    rows = rows[:count]
+def of_pool(
+    card: Card, seeds_N_D: Matrix, seeded: list[str], pool_N_D: Matrix, pooled: list[str], first: Judge, draw: int
+) -> dict[str, Judge]:
+    """Return the judges that also know a pool, by name."""
+    rng = np.random.default_rng(draw)
+    wrong = list(pooled)
+    for i in rng.permutation(len(pooled))[: len(pooled) // WRONG]:
+        wrong[i] = str(rng.choice([name for name in card.labels if name != pooled[i]]))
+    known = np.concatenate([seeds_N_D, pool_N_D])
+    found: dict[str, Judge] = {}
+    for name, labels in (("clean", [*seeded, *pooled]), ("wrong", [*seeded, *wrong])):
+        student = StudentJudge(card, known, labels)
+        found |= {f"{name}_alone": student, f"{name}_half": SharedJudge(first, student, 0.5)}
+    if has_second(card):
+        found["less_relation"] = LessRelation(first, SecondFieldProbe(card, known, [*seeded, *pooled]))
+    return found
+
+
+def study(
+    card: Card, every: list[Row], vectors: Vectors, embedder: Embedder, draws: int, count: int, pool: int
+) -> dict[str, Any]:
+    """Return the judges' figures on one card, the mean over draws of seeds; a pool is of the rows after *count*."""
+    rows, more = every[:count], every[count:]
+    more = [more[i] for i in newest([row["label"] for row in more], pool)]
+    pooled, pool_N_D = [row["label"] for row in more], vectors.embed(card, more)
     matrix = vectors.embed(card, rows)
     words = word_rows(embedder, card, rows)
     meanings = vectors.of_meanings(card)
     share = RewardSettings().meaning
-    found: dict[str, list[tuple[float, float]]] = {"seeds": [], "seeds_and_meanings": [], "held_out": []}
+    found: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for draw in range(draws):
         rng = np.random.default_rng(draw)
         order = rng.permutation(len(rows))
@@ -64,14 +111,18 @@ def study(card: Card, rows: list[Row], vectors: Vectors, embedder: Embedder, dra
         judges = {"seeds": make_judge(seeded, matrix[chosen])}
         judges["seeds_and_meanings"] = make_judge(seeded, matrix[chosen], meanings, share)
         judges["held_out"] = make_judge(seeded, words[chosen])
+        if more:
+            first, mine = judges["seeds_and_meanings"], [rows[i]["label"] for i in chosen]
+            judges |= of_pool(card, matrix[chosen], mine, pool_N_D, pooled, first, draw)
         for name, judge in judges.items():
             seen = words if name == "held_out" else matrix
             figures = judged(judge, seen[rest], labels, list(card.labels), np.random.default_rng(draw))
             found[name].append(figures)
-    return {
+    told: dict[str, Any] = {
         name: {"auc": round(statistics.mean(a for a, _ in pairs), 4), "accuracy": round(statistics.mean(b for _, b in pairs), 4)}
         for name, pairs in found.items()
     }  # fmt: skip
+    return told | ({"second_field": told_by_second(card, pool_N_D, pooled)} if more and has_second(card) else {})
 
 
 def set_score_ms(size: int, dimension: int, threads: int) -> dict[str, float]:
@@ -96,14 +147,18 @@ def main() -> None:
     parser.add_argument("stream", type=Path)
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--rows", type=int, default=400)
+    parser.add_argument("--pool", type=int, default=0)
+    parser.add_argument("--cards", type=int, default=99)
     args = parser.parse_args()
     embedder = default_embedder("")
     tasks = [task for task in load_stream(args.stream).tasks if task.card.labels and task.real_train and args.draws]
     with tempfile.TemporaryDirectory() as folder:
         vectors = Vectors(BlobStore(Path(folder)), embedder)
         cards = {
-            task.card.name: study(task.card, list(task.real_train.rows), vectors, embedder, args.draws, args.rows)
-            for task in tasks
+            task.card.name: study(
+                task.card, list(task.real_train.rows), vectors, embedder, args.draws, args.rows, args.pool
+            )
+            for task in tasks[: args.cards]
             if task.real_train
         }
     milliseconds = {f"threads_{n}": set_score_ms(512, embedder.dimension, n) for n in (1, 2)}

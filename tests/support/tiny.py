@@ -49,21 +49,26 @@ def logits_of(model: PolicyModel, ids: list[int]) -> Any:
         return model.network(input_ids=torch.tensor([ids])).logits[0]
 
 
-def encoder(folder: Path, texts: list[str]) -> Path:
-    """Save a tiny BERT with random weights whose tokenizer knows the words of *texts*; return its folder."""
+def encoder(folder: Path, texts: list[str], classes: list[str] | None = None) -> Path:
+    """Save a tiny BERT with random weights whose tokenizer knows the words of *texts*; return its folder.
+
+    With *classes* it is a classifier of them that is sure of what it says.
+    """
     from tokenizers import Tokenizer, models, pre_tokenizers, processors  # noqa: PLC0415
-    from transformers import BertConfig, BertModel  # noqa: PLC0415
+    from transformers import BertConfig, BertForSequenceClassification, BertModel  # noqa: PLC0415
 
     words = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *sorted({word for text in texts for word in text.lower().split()})]
     tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))  # noqa: S106 - no password
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     ends = [("[CLS]", 1), ("[SEP]", 2)]
     tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ends)
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
-    )
+    sizes: Any = {"vocab_size": len(words), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    # Large weights, so that what it says differs from text to text.
+    named: Any = {"id2label": dict(enumerate(classes)), "initializer_range": 0.5} if classes else {}
+    config = BertConfig(**sizes, intermediate_size=64, **named)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        BertModel(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
+        model: Any = (BertForSequenceClassification if classes else BertModel)(config)
+        model.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
