@@ -19,9 +19,9 @@ from synlearner.agent.cards import Task, load_stream
 from synlearner.agent.constraints import matched
 from synlearner.agent.diversity import vendi
 from synlearner.agent.features import embed_rows
-from synlearner.agent.state import RunState, apply
+from synlearner.agent.scoring import PoolSample
+from synlearner.agent.state import RunState, TaskState, apply
 from synlearner.agent.students import LabelledSet, score_student
-from synlearner.agent.tasks import PoolSample, TaskState
 from synlearner.agent.vectors import recorded
 from synlearner.events import Home
 from synlearner.events.types import StudentScored, TaskFinished
