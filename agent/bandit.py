@@ -1,12 +1,15 @@
 """Which parts of a strategy work here: a joint posterior over them, and seeded Thompson draws from it.
 
 The outcome of a prompt is explained by its label's usual outcome plus the gains of the strategy's three parts, with
-the same joint update that memory uses for experience items (`synlearner.memory.credit`). What earlier tasks taught
-enters as one more observation per recalled item, the less certain the less alike the tasks are.
+the same joint update that memory uses for experience items (`synlearner.memory.credit`). Outcomes of one task differ much
+less than those of another, so what a gain may be, and what is noise, is measured by their own spread. What earlier tasks
+taught enters as one more observation per recalled item, the less certain the less alike the tasks are.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -15,57 +18,90 @@ from synlearner.events.chance import derive_seed
 from synlearner.events.types import Candidate, ExperienceItem, ExperienceRecalled, PromptsPlanned
 from synlearner.memory import joint_update
 from synlearner.memory.recall import normal
-from synlearner.memory.state import PRIOR_MEAN, PRIOR_VARIANCE, Record
+from synlearner.memory.state import Record
 
 Posterior = tuple[float, float]
 """Mean and variance of a part's gain, in units of the outcome."""
 
+Outcome = tuple[str, str, float]
+"""Label, strategy and outcome of a prompt."""
 
-def posteriors(outcomes: Iterable[tuple[str, str, float]]) -> dict[str, Posterior]:
-    """Return each part's posterior after the (label, strategy, outcome) of all prompts, in their order."""
+GAIN = 0.35
+"""Deviation of a part's gain before anything is known of it, in deviations of an outcome around its label's mean."""
+
+SPREAD, SURE = 0.06, 4
+"""That deviation before there are outcomes, and as how many of them it counts."""
+
+BOLDNESS = 0.5
+"""Share of a posterior deviation that is drawn with: a task has too few prompts to try everything out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beliefs:
+    """What is thought of strategy parts."""
+
+    spread: float = SPREAD
+    """Deviation of an outcome around its label's mean."""
+    parts: Mapping[str, Posterior] = field(default_factory=dict)
+    """Of the parts that something is known of."""
+
+    def of(self, part: str) -> Posterior:
+        """Return the posterior of *part*, or the prior."""
+        return self.parts.get(part, (0.0, (GAIN * self.spread) ** 2))
+
+
+def posteriors(outcomes: Sequence[Outcome]) -> Beliefs:
+    """Return what the outcomes of a task's prompts say, in their order.
+
+    An outcome counts by how far it is from the mean of its label's; that of a label with no other says nothing.
+    """
+    values: defaultdict[str, list[float]] = defaultdict(list)
+    for label, _, value in outcomes:
+        values[label].append(value)
+    means = {label: math.fsum(mine) / len(mine) for label, mine in values.items()}
+    squares = math.fsum((value - means[label]) ** 2 for label, _, value in outcomes)
+    freedom = len(outcomes) - len(values)
+    known = Beliefs(math.sqrt((squares + SURE * SPREAD**2) / (freedom + SURE)))
     found: dict[str, Posterior] = {}
-    seen: dict[str, list[float]] = {}
     for label, strategy, value in outcomes:
-        before = seen.setdefault(label, [])
-        if before:
+        if len(values[label]) > 1:
             parts = parts_of(strategy)
-            known = [found.get(part, (PRIOR_MEAN, PRIOR_VARIANCE)) for part in parts]
-            found.update(zip(parts, joint_update(known, value - sum(before) / len(before)), strict=True))
-        before.append(value)
-    return found
+            before = [found.get(part, known.of(part)) for part in parts]
+            found.update(zip(parts, joint_update(before, value - means[label], known.spread**2), strict=True))
+    return Beliefs(known.spread, found)
 
 
 def with_experience(
-    own: Mapping[str, Posterior],
+    own: Beliefs,
     chosen: Sequence[Candidate],
     records: Mapping[str, Record],
-) -> dict[str, Posterior]:
-    """Return *own* posteriors joined with what recalled items say of a part.
+) -> Beliefs:
+    """Return *own* beliefs joined with what recalled items say of a part.
 
     Args:
         own: What this task has shown.
         chosen: The candidates that recall chose.
         records: Item id to what memory holds of it. Items that name no `part` say nothing here.
     """
-    joined = dict(own)
+    joined = dict(own.parts)
     for candidate in chosen:
         record = records[candidate.item]
         part = record.item.metadata.get("part")
         if part is None:
             continue
-        mean, variance = joined.get(part, (PRIOR_MEAN, PRIOR_VARIANCE))
+        mean, variance = joined.get(part, own.of(part))
         # A task half as alike says a quarter as much. Avoiding a part that costs x is worth x.
         doubt = max(record.variance, 1e-6) / max(candidate.similarity, 0.05) ** 2
         precision = 1 / variance + 1 / doubt
         joined[part] = ((mean / variance + record.item.polarity * candidate.draw / doubt) / precision, 1 / precision)
-    return joined
+    return Beliefs(own.spread, joined)
 
 
 def beliefs(
-    outcomes: Iterable[tuple[str, str, float]],
+    outcomes: Sequence[Outcome],
     recalled: ExperienceRecalled | None,
     records: Mapping[str, Record],
-) -> tuple[dict[str, Posterior], dict[str, list[str]]]:
+) -> tuple[Beliefs, dict[str, list[str]]]:
     """Return what is believed of every part, and which recalled strategies vouch for a part.
 
     Args:
@@ -127,12 +163,12 @@ def vouching(plan: PromptsPlanned | None, item: ExperienceItem) -> list[str]:
     return sorted({used for p in prompts if part in parts_of(p.strategy) for used in p.experience if used != item.id})
 
 
-def choose(strategies: Sequence[Strategy], believed: Mapping[str, Posterior], seed: int) -> Strategy:
+def choose(strategies: Sequence[Strategy], believed: Beliefs, seed: int) -> Strategy:
     """Return the strategy with the best sum of seeded draws, one per part; ties by id."""
     draws: dict[str, float] = {}
     for part in sorted({part for strategy in strategies for part in strategy.parts}):
-        mean, variance = believed.get(part, (PRIOR_MEAN, PRIOR_VARIANCE))
-        draws[part] = mean + math.sqrt(variance) * normal(seed, part)
+        mean, variance = believed.of(part)
+        draws[part] = mean + BOLDNESS * math.sqrt(variance) * normal(seed, part)
     return max(strategies, key=lambda s: (math.fsum(draws[part] for part in s.parts), s.id))
 
 

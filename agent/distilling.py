@@ -48,7 +48,7 @@ def distil(task: TaskState) -> list[tuple[ExperienceItem, Posterior | None]]:
 
     Of each kind of strategy part the best one (a strategy), over all parts the worst one (a pitfall), and the case.
     """
-    believed = posteriors(task.outcomes)
+    believed = posteriors(task.outcomes).parts
     tried = Counter(part for _, strategy, _ in task.outcomes for part in _parts(strategy))
     items = []
     for axis in NAMES:

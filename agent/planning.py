@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from synlearner.agent.attributes import coverage, draw, options
-from synlearner.agent.bandit import Posterior, choose, parts_of
+from synlearner.agent.bandit import Beliefs, choose, parts_of
 from synlearner.agent.budget import FEWEST, ROWS, affordable, missing
 from synlearner.agent.cards import Card, Row
 from synlearner.agent.config import DaiSettings, Settings
@@ -45,7 +45,7 @@ class Planner:
 
     task: TaskState
     settings: Settings
-    believed: Mapping[str, Posterior] = field(default_factory=dict)
+    believed: Beliefs = field(default_factory=Beliefs)
     vouchers: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def learning(self, seed: int) -> list[PlannedPrompt]:

@@ -140,17 +140,20 @@ def baseline_of(family: str, state: MemoryState) -> float:
     return (own.total / MICRO + SHRINKAGE * overall) / (own.outcomes + SHRINKAGE)
 
 
-def joint_update(posteriors: Sequence[tuple[float, float]], surprise: float) -> list[tuple[float, float]]:
+def joint_update(
+    posteriors: Sequence[tuple[float, float]], surprise: float, noise: float = NOISE_VARIANCE
+) -> list[tuple[float, float]]:
     """Return the (mean, variance) of gains that acted together, after an outcome of baseline + *surprise*.
 
-    One step of the same regression with independent posteriors, for those who keep no sums:
+    One step of the same regression with independent posteriors, for those who keep no sums; *noise* is the variance of
+    what nothing explains:
 
-        r = surprise - sum m_j        k_i = v_i / (s2 + sum v_j)        m_i += k_i r        v_i *= 1 - k_i
+        r = surprise - sum m_j        k_i = v_i / (noise + sum v_j)        m_i += k_i r        v_i *= 1 - k_i
 
     The order does not matter: fsum is exact.
     """
     residual = surprise - math.fsum(mean for mean, _ in posteriors)
-    spread = NOISE_VARIANCE + math.fsum(variance for _, variance in posteriors)
+    spread = noise + math.fsum(variance for _, variance in posteriors)
     gains = [variance / spread for _, variance in posteriors]
     return [(m + k * residual + 0.0, v * (1.0 - k)) for (m, v), k in zip(posteriors, gains, strict=True)]
 

@@ -101,9 +101,9 @@ class Task:
     delivered: DatasetDelivered | None = None
 
     @property
-    def believed(self) -> dict[str, Posterior]:
+    def believed(self) -> Mapping[str, Posterior]:
         """Posterior (mean, variance) of each strategy part's gain."""
-        return posteriors(self.outcomes)
+        return posteriors(self.outcomes).parts
 
     @property
     def tried(self) -> Counter[str]:

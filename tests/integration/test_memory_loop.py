@@ -100,7 +100,7 @@ def test_gate_and_mirror_are_what_the_settings_say(tmp_path: Path) -> None:
 def test_shuffled_memory_steers_as_much_but_elsewhere(tmp_path: Path) -> None:
     stream = write_stream(tmp_path / "s", "one")
     settings = (*SHORT, "memory.shuffled=true", "memory.control=0", "loop.rounds=4", "loop.prompts=8")
-    for seed in (1, 2):
+    for seed in (1, 2, 3):
         run(tmp_path / "h", stream, seed=seed, settings=settings)
     items = {fact.item.id: fact.item for fact in facts(tmp_path / "h", ExperienceLearned)}
     steered = [

@@ -1,22 +1,38 @@
 """The bandit over strategy parts: posteriors by hand, experience as evidence, seeded draws."""
 
+import random
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pieces import checked
 from worlds import card
 
-from synlearner.agent.bandit import beliefs, choose, parts_of, posteriors, shuffled, with_experience
+from synlearner.agent.bandit import (
+    BOLDNESS,
+    GAIN,
+    SPREAD,
+    Beliefs,
+    beliefs,
+    choose,
+    parts_of,
+    posteriors,
+    shuffled,
+    with_experience,
+)
 from synlearner.agent.config import DaiSettings
 from synlearner.agent.strategies import Strategy, library
 from synlearner.events.types import Candidate, ExperienceRecalled
 from synlearner.memory import new_item
-from synlearner.memory.regression import NOISE_VARIANCE
-from synlearner.memory.state import PRIOR_VARIANCE, Record
+from synlearner.memory.state import Record
 
 A, B = "dashes/none/open", "headed/length/bold"
-K = PRIOR_VARIANCE / (NOISE_VARIANCE + 3 * PRIOR_VARIANCE)
-"""Share of a surprise that each of three untried parts takes: .0225 / .13 = .1731."""
+K = 0.1225 / (1 + 3 * 0.1225)
+"""Share of a surprise that each of three untried parts takes, whatever the spread: .35^2 / (1 + 3 x .35^2) = .0896."""
+
+NOTHING = Beliefs(spread=0.4)
+"""A spread of .4 makes the prior deviation .14, the precision 1 / .0196 = 51.02."""
 
 
 def candidate(item: str, *, similarity: float = 1.0, draw: float = 0.2) -> Candidate:
@@ -37,33 +53,37 @@ def record(part: str | None, *, variance: float = 0.01, polarity: int = 1) -> Re
     )
 
 
-def test_the_first_outcome_of_a_label_sets_its_level_and_judges_nobody() -> None:
-    assert posteriors([("pets", A, 0.9), ("weather", B, 0.1)]) == {}
+def test_a_label_with_one_outcome_says_nothing() -> None:
+    assert posteriors([("pets", A, 0.9), ("weather", B, 0.1)]) == Beliefs(SPREAD, {})
 
 
 def test_a_surprise_is_shared_by_the_three_parts() -> None:
-    """Hand-worked: .8 after a mean of .5 is a surprise of .3."""
+    """Hand-worked: .5 and .8 lie .15 below and above their mean; squares .045 and 4 x .0036 make .0594 / 5 = .01188."""
     found = posteriors([("pets", A, 0.5), ("pets", B, 0.8)])
-    assert found.keys() == set(parts_of(B))
-    for mean, variance in found.values():
-        assert mean == pytest.approx(0.3 * K)
-        assert variance == pytest.approx(PRIOR_VARIANCE * (1 - K))
+    assert found.spread == pytest.approx(0.01188**0.5)
+    assert found.parts.keys() == {*parts_of(A), *parts_of(B)}
+    for parts, mean in ((parts_of(A), -0.15 * K), (parts_of(B), 0.15 * K)):
+        for part in parts:
+            assert found.of(part) == pytest.approx((mean, 0.1225 * 0.01188 * (1 - K)))
+    assert found.of("frame:quotes") == pytest.approx((0.0, 0.1225 * 0.01188)), "nobody has tried it"
 
 
 def test_outcomes_are_compared_within_their_label() -> None:
     """A label that is hard for everybody is nobody's fault."""
     found = posteriors([("pets", A, 0.9), ("weather", B, 0.1), ("pets", A, 0.9), ("weather", B, 0.1)])
-    assert found.keys() == {*parts_of(A), *parts_of(B)}
-    for mean, variance in found.values():
-        assert mean == 0.0
-        assert variance == pytest.approx(PRIOR_VARIANCE * (1 - K))
+    assert found.parts.keys() == {*parts_of(A), *parts_of(B)}
+    assert {mean for mean, _ in found.parts.values()} == {0.0}
 
 
-def test_the_level_is_the_mean_of_what_went_before() -> None:
-    """Hand-worked: .2 and .6 have mean .4; an outcome of .4 is no surprise, and untried parts stay where they were."""
-    found = posteriors([("pets", A, 0.2), ("pets", A, 0.6), ("pets", B, 0.4)])
-    assert [found[part][0] for part in parts_of(B)] == pytest.approx([0.0] * 3)
-    assert found[parts_of(A)[0]][0] > 0
+@given(st.floats(0.5, 2.0), st.floats(-0.5, 0.5))
+def test_the_unit_and_the_level_of_outcomes_do_not_matter(unit: float, level: float) -> None:
+    """Once there are so many that the spread is their own: a task whose outcomes are all small learns as fast."""
+    values = [0.2, 0.6, 0.3, 0.9, 0.1, 0.7, 0.4, 0.5] * 20
+    one = posteriors([("pets", (A, B)[i % 2], value) for i, value in enumerate(values)])
+    other = posteriors([("pets", (A, B)[i % 2], level + unit * value) for i, value in enumerate(values)])
+    for part, (mean, variance) in one.parts.items():
+        assert other.of(part)[0] / unit == pytest.approx(mean, rel=0.1, abs=0.001)
+        assert other.of(part)[1] / unit**2 == pytest.approx(variance, rel=0.1)
 
 
 def test_parts_that_help_come_out_above_those_that_do_not() -> None:
@@ -71,43 +91,54 @@ def test_parts_that_help_come_out_above_those_that_do_not() -> None:
         ("pets", f"{frame}/none/open", value) for _ in range(8) for frame, value in (("dashes", 0.6), ("headed", 0.2))
     ]
     found = posteriors(outcomes)
-    assert found["frame:dashes"][0] > 0.05 > -0.05 > found["frame:headed"][0]
-    assert abs(found["attributes:none"][0]) < found["frame:dashes"][0]
+    assert found.of("frame:dashes")[0] > 0.05 > -0.05 > found.of("frame:headed")[0]
+    assert abs(found.of("attributes:none")[0]) < found.of("frame:dashes")[0]
+
+
+def test_small_outcomes_are_learnt_from_within_a_task() -> None:
+    """Outcomes of real tasks differ by .03 to .1, and parts by a third of that: after 40 prompts the better half is known."""
+    rng = random.Random(3)  # noqa: S311
+    frames = {"dashes": 0.03, "headed": 0.02, "quotes": -0.02, "shown": -0.03}
+    outcomes = [("pets", f"{frame}/none/open", 0.1 + frames[frame] + rng.gauss(0, 0.06)) for frame in [*frames] * 10]
+    found = posteriors(outcomes)
+    means = [found.of(f"frame:{frame}")[0] for frame in frames]
+    assert min(means[:2]) > max(means[2:])
+    assert means[0] - means[3] > 0.02
 
 
 # ---- what earlier tasks taught -------------------------------------------------------------------------------
 
 
 def test_an_item_counts_as_one_observation_with_its_own_doubt() -> None:
-    """Hand-worked: prior precision 1/.0225 = 44.44 at 0, item 1/.01 = 100 at .2: mean 20 / 144.44 = .13846."""
-    found = with_experience({}, [candidate("x")], {"x": record("frame:dashes")})
-    mean, variance = found["frame:dashes"]
-    assert mean == pytest.approx(20 / (100 + 1 / 0.0225))
-    assert variance == pytest.approx(1 / (100 + 1 / 0.0225))
+    """Hand-worked: prior precision 1/.0196 = 51.02 at 0, item 1/.01 = 100 at .2: mean 20 / 151.02 = .1324."""
+    found = with_experience(NOTHING, [candidate("x")], {"x": record("frame:dashes")})
+    mean, variance = found.of("frame:dashes")
+    assert mean == pytest.approx(20 / (100 + 1 / 0.0196))
+    assert variance == pytest.approx(1 / (100 + 1 / 0.0196))
 
 
 def test_a_task_half_as_alike_says_a_quarter_as_much() -> None:
-    found = with_experience({}, [candidate("x", similarity=0.5)], {"x": record("frame:dashes")})
-    assert found["frame:dashes"][0] == pytest.approx(0.2 * 25 / (25 + 1 / 0.0225))
+    found = with_experience(NOTHING, [candidate("x", similarity=0.5)], {"x": record("frame:dashes")})
+    assert found.of("frame:dashes")[0] == pytest.approx(0.2 * 25 / (25 + 1 / 0.0196))
 
 
 def test_avoiding_a_part_is_worth_what_the_part_costs() -> None:
-    found = with_experience({}, [candidate("x")], {"x": record("frame:dashes", polarity=-1)})
-    assert found["frame:dashes"][0] == pytest.approx(-20 / (100 + 1 / 0.0225))
+    found = with_experience(NOTHING, [candidate("x")], {"x": record("frame:dashes", polarity=-1)})
+    assert found.of("frame:dashes")[0] == pytest.approx(-20 / (100 + 1 / 0.0196))
 
 
 def test_items_without_a_part_say_nothing_and_own_evidence_stays() -> None:
-    own = {"frame:dashes": (0.1, 0.001)}
+    own = Beliefs(parts={"frame:dashes": (0.1, 0.001)})
     assert with_experience(own, [candidate("x")], {"x": record(None)}) == own
     joined = with_experience(own, [candidate("x", draw=-0.3)], {"x": record("frame:dashes", variance=0.1)})
-    assert joined["frame:dashes"][0] == pytest.approx(0.1, abs=0.01), "what this task has shown is more certain"
-    assert own == {"frame:dashes": (0.1, 0.001)}
+    assert joined.of("frame:dashes")[0] == pytest.approx(0.1, abs=0.01), "what this task has shown is more certain"
+    assert own.parts == {"frame:dashes": (0.1, 0.001)}
 
 
 def test_two_items_on_one_part_are_two_observations() -> None:
     records = {"x": record("frame:dashes"), "y": record("frame:dashes")}
-    found = with_experience({}, [candidate("x"), candidate("y")], records)
-    assert found["frame:dashes"][0] == pytest.approx(40 / (200 + 1 / 0.0225))
+    found = with_experience(NOTHING, [candidate("x"), candidate("y")], records)
+    assert found.of("frame:dashes")[0] == pytest.approx(40 / (200 + 1 / 0.0196))
 
 
 # ---- the control ---------------------------------------------------------------------------------------------
@@ -128,7 +159,7 @@ def test_shuffled_experience_vouches_for_parts_of_the_same_kind_drawn_by_chance(
         asked = recalled("x", "y", seed=seed)
         found = shuffled(asked, records, strategies)
         believed, vouchers = beliefs([], asked, found)
-        assert vouchers.keys() == believed.keys(), "what says nothing of a part still says nothing"
+        assert vouchers.keys() == believed.parts.keys(), "what says nothing of a part still says nothing"
         parts.update(vouchers.keys())
         assert found["x"].variance == records["x"].variance
     frames = {part for strategy in strategies for part in strategy.parts if part.startswith("frame:")}
@@ -144,20 +175,21 @@ LIBRARY = library(checked(card()), DaiSettings())
 
 
 def test_a_certain_best_is_always_chosen() -> None:
-    believed = {"frame:quotes": (5.0, 1e-9), "attributes:length": (5.0, 1e-9), "decoding:calm": (5.0, 1e-9)}
+    believed = Beliefs(parts=dict.fromkeys(("frame:quotes", "attributes:length", "decoding:calm"), (5.0, 1e-9)))
     assert {choose(LIBRARY, believed, seed) for seed in range(20)} == {Strategy("quotes", "length", "calm")}
 
 
 def test_the_same_seed_chooses_the_same_and_others_explore() -> None:
-    assert [choose(LIBRARY, {}, 5) for _ in range(3)] == [choose(LIBRARY, {}, 5)] * 3
-    assert choose(LIBRARY, {}, 5) == choose(LIBRARY[::-1], {}, 5)
-    tried = Counter(choose(LIBRARY, {}, seed).frame for seed in range(300))
+    assert [choose(LIBRARY, NOTHING, 5) for _ in range(3)] == [choose(LIBRARY, NOTHING, 5)] * 3
+    assert choose(LIBRARY, NOTHING, 5) == choose(LIBRARY[::-1], NOTHING, 5)
+    tried = Counter(choose(LIBRARY, NOTHING, seed).frame for seed in range(300))
     assert len(tried) == 9, "with no evidence every frame has a chance"
     assert max(tried.values()) < 100
 
 
 def test_what_is_believed_to_be_better_is_tried_more_often_but_not_alone() -> None:
-    believed = {"frame:dashes": (0.15, PRIOR_VARIANCE / 4)}
+    prior = (GAIN * SPREAD) ** 2
+    believed = Beliefs(parts={"frame:dashes": (BOLDNESS * prior**0.5, prior / 4)})
     tried = Counter(choose(LIBRARY, believed, seed).frame for seed in range(300))
     assert tried.most_common(1)[0][0] == "dashes"
     assert 100 < tried["dashes"] < 290

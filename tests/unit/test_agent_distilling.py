@@ -50,7 +50,7 @@ def test_a_part_that_was_tried_once_is_no_experience() -> None:
     """`quotes` had the highest outcome of all, once."""
     parts = {item.metadata.get("part") for item, _ in distil(finished())}
     assert not parts & set(parts_of(ONCE))
-    assert "frame:quotes" in posteriors(OUTCOMES)
+    assert "frame:quotes" in posteriors(OUTCOMES).parts
 
 
 def test_the_first_posterior_of_an_item_is_what_the_task_has_shown() -> None:
@@ -59,7 +59,7 @@ def test_the_first_posterior_of_an_item_is_what_the_task_has_shown() -> None:
         if posterior is None:
             assert item.type == "case"
             continue
-        mean, variance = believed[item.metadata["part"]]
+        mean, variance = believed.of(item.metadata["part"])
         assert posterior == (item.polarity * mean, variance)
         assert posterior[0] > 0, "avoiding what harms is a gain too"
 

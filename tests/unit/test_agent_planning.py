@@ -7,7 +7,7 @@ import pytest
 from pieces import KINDS, PAIR, checked, pooled, task_of
 from worlds import card, rows
 
-from synlearner.agent.bandit import parts_of
+from synlearner.agent.bandit import Beliefs, parts_of
 from synlearner.agent.budget import FEWEST, ROWS, missing
 from synlearner.agent.config import LoopSettings, Settings, parse_settings
 from synlearner.agent.frames import write_sample
@@ -27,7 +27,7 @@ SURE = 1e-9
 
 def learning(task: TaskState, seed: int = 1, part: str = "", loop: LoopSettings = LOOP) -> list[PlannedPrompt]:
     """Return a plan; with *part*, one of which everything is expected."""
-    return Planner(task, Settings(loop=loop), {part: (9.0, SURE)} if part else {}).learning(seed)
+    return Planner(task, Settings(loop=loop), Beliefs(parts={part: (9.0, SURE)} if part else {})).learning(seed)
 
 
 def filling(task: TaskState, seed: int = 1, loop: LoopSettings = LOOP) -> list[PlannedPrompt]:
@@ -178,10 +178,11 @@ def test_the_cards_own_attributes_are_drawn_with_those_of_the_label() -> None:
 
 def test_a_prompt_names_the_experience_that_vouches_for_its_parts() -> None:
     vouchers = {"frame:dashes": ["b", "a"], "decoding:calm": ["a"], "frame:plain": ["never"]}
-    believed = {"frame:dashes": (9.0, SURE), "decoding:calm": (9.0, SURE)}
+    believed = Beliefs(parts={"frame:dashes": (9.0, SURE), "decoding:calm": (9.0, SURE)})
     for prompt in Planner(task_of(TOPICS), Settings(loop=LOOP), believed, vouchers).learning(1):
         assert prompt.experience == ["a", "b"]
-    for prompt in Planner(task_of(TOPICS), Settings(loop=LOOP), {"frame:quotes": (9.0, SURE)}, vouchers).learning(1):
+    believed = Beliefs(parts={"frame:quotes": (9.0, SURE)})
+    for prompt in Planner(task_of(TOPICS), Settings(loop=LOOP), believed, vouchers).learning(1):
         assert prompt.experience == (["a"] if "decoding:calm" in parts_of(prompt.strategy) else [])
 
 
