@@ -3,7 +3,8 @@
 The outcome of a prompt is explained by its label's usual outcome plus the gains of the strategy's three parts, with
 the same joint update that memory uses for experience items (`synlearner.memory.credit`). Outcomes of one task differ much
 less than those of another, so what a gain may be, and what is noise, is measured by their own spread. What earlier tasks
-taught enters as one more observation per recalled item, the less certain the less alike the tasks are.
+taught enters as one more observation per recalled item, no more certain than gains are equal from task to task, and the less
+certain the less alike the tasks are.
 """
 
 import math
@@ -31,6 +32,9 @@ GAIN = 0.35
 
 SPREAD, SURE = 0.06, 4
 """That deviation before there are outcomes, and as how many of them it counts."""
+
+DRIFT = 0.5
+"""Deviation of a part's gain from task to task, in the same unit: what works for one may hurt the next."""
 
 BOLDNESS = 0.5
 """Share of a posterior deviation that is drawn with: a task has too few prompts to try everything out."""
@@ -91,7 +95,7 @@ def with_experience(
             continue
         mean, variance = joined.get(part, own.of(part))
         # A task half as alike says a quarter as much. Avoiding a part that costs x is worth x.
-        doubt = max(record.variance, 1e-6) / max(candidate.similarity, 0.05) ** 2
+        doubt = (record.variance + (DRIFT * own.spread) ** 2) / max(candidate.similarity, 0.05) ** 2
         precision = 1 / variance + 1 / doubt
         joined[part] = ((mean / variance + record.item.polarity * candidate.draw / doubt) / precision, 1 / precision)
     return Beliefs(own.spread, joined)

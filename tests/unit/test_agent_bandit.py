@@ -32,7 +32,7 @@ K = 0.1225 / (1 + 3 * 0.1225)
 """Share of a surprise that each of three untried parts takes, whatever the spread: .35^2 / (1 + 3 x .35^2) = .0896."""
 
 NOTHING = Beliefs(spread=0.4)
-"""A spread of .4 makes the prior deviation .14, the precision 1 / .0196 = 51.02."""
+"""A spread of .4 makes the prior deviation .14, its precision 1 / .0196 = 51.02; the drift between tasks is .2."""
 
 
 def candidate(item: str, *, similarity: float = 1.0, draw: float = 0.2) -> Candidate:
@@ -109,36 +109,41 @@ def test_small_outcomes_are_learnt_from_within_a_task() -> None:
 # ---- what earlier tasks taught -------------------------------------------------------------------------------
 
 
-def test_an_item_counts_as_one_observation_with_its_own_doubt() -> None:
-    """Hand-worked: prior precision 1/.0196 = 51.02 at 0, item 1/.01 = 100 at .2: mean 20 / 151.02 = .1324."""
+def test_an_item_counts_as_one_observation_with_its_own_doubt_and_that_of_another_task() -> None:
+    """Hand-worked: prior 51.02 at 0; item 1 / (.01 + .2^2) = 20 at .2: mean 4 / 71.02 = .0563."""
     found = with_experience(NOTHING, [candidate("x")], {"x": record("frame:dashes")})
     mean, variance = found.of("frame:dashes")
-    assert mean == pytest.approx(20 / (100 + 1 / 0.0196))
-    assert variance == pytest.approx(1 / (100 + 1 / 0.0196))
+    assert mean == pytest.approx(4 / (20 + 1 / 0.0196))
+    assert variance == pytest.approx(1 / (20 + 1 / 0.0196))
 
 
 def test_a_task_half_as_alike_says_a_quarter_as_much() -> None:
     found = with_experience(NOTHING, [candidate("x", similarity=0.5)], {"x": record("frame:dashes")})
-    assert found.of("frame:dashes")[0] == pytest.approx(0.2 * 25 / (25 + 1 / 0.0196))
+    assert found.of("frame:dashes")[0] == pytest.approx(0.2 * 5 / (5 + 1 / 0.0196))
 
 
 def test_avoiding_a_part_is_worth_what_the_part_costs() -> None:
     found = with_experience(NOTHING, [candidate("x")], {"x": record("frame:dashes", polarity=-1)})
-    assert found.of("frame:dashes")[0] == pytest.approx(-20 / (100 + 1 / 0.0196))
+    assert found.of("frame:dashes")[0] == pytest.approx(-4 / (20 + 1 / 0.0196))
+
+
+def test_an_item_that_is_certain_of_its_own_tasks_is_not_of_this_one() -> None:
+    found = with_experience(NOTHING, [candidate("x", draw=0.2)], {"x": record("frame:dashes", variance=0.0)})
+    assert found.of("frame:dashes")[0] == pytest.approx(0.2 * 25 / (25 + 1 / 0.0196))
 
 
 def test_items_without_a_part_say_nothing_and_own_evidence_stays() -> None:
-    own = Beliefs(parts={"frame:dashes": (0.1, 0.001)})
+    own = Beliefs(parts={"frame:dashes": (0.1, 0.0001)})
     assert with_experience(own, [candidate("x")], {"x": record(None)}) == own
-    joined = with_experience(own, [candidate("x", draw=-0.3)], {"x": record("frame:dashes", variance=0.1)})
+    joined = with_experience(own, [candidate("x", draw=-0.3)], {"x": record("frame:dashes", variance=0.01)})
     assert joined.of("frame:dashes")[0] == pytest.approx(0.1, abs=0.01), "what this task has shown is more certain"
-    assert own.parts == {"frame:dashes": (0.1, 0.001)}
+    assert own.parts == {"frame:dashes": (0.1, 0.0001)}
 
 
 def test_two_items_on_one_part_are_two_observations() -> None:
     records = {"x": record("frame:dashes"), "y": record("frame:dashes")}
     found = with_experience(NOTHING, [candidate("x"), candidate("y")], records)
-    assert found.of("frame:dashes")[0] == pytest.approx(40 / (200 + 1 / 0.0196))
+    assert found.of("frame:dashes")[0] == pytest.approx(8 / (40 + 1 / 0.0196))
 
 
 # ---- the control ---------------------------------------------------------------------------------------------
