@@ -142,6 +142,8 @@ class RewardSettings(SettingsPart):
     """Share in fidelity of a student of seeds and earlier rounds' accepted samples (`synlearner.agent.crossfit`)."""
     relation: Annotated[float, Field(ge=0)] = 0.0
     """Pairs: weight of how little the second field alone gives the label away (`synlearner.agent.probe`); 0 asks nobody."""
+    band: bool = False
+    """Quality falls off where the untrained policy finds a text easier or harder than any seed (`synlearner.agent.surprise`)."""
     user: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the part that `user_reward.function` gives."""
 

@@ -22,6 +22,7 @@ from synlearner.agent.planning import Planner, plan_reference
 from synlearner.agent.policy import Policy
 from synlearner.agent.state import RunState, chance, current_plan, current_task, prompt_outcomes
 from synlearner.agent.strategies import library
+from synlearner.agent.surprise import Measured
 from synlearner.agent.topics import judge_topics, plan_topics
 from synlearner.agent.training import train
 from synlearner.agent.user_reward import Reward
@@ -70,6 +71,7 @@ class Executor:
         self._stream = stream
         self._watcher = watcher
         self.scorer = Scorer(self._vectors, embedder, reward, nli)
+        self.scorer.surprise = Measured(policy.surprises)
 
     def perform(self, state: RunState, action: decide.Action) -> list[Draft]:
         """Return the drafts that *action* leads to, in one batch."""

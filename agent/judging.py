@@ -16,6 +16,7 @@ from synlearner.agent.nli import NliJudge, NliModel
 from synlearner.agent.planning import pair_coverage
 from synlearner.agent.probe import SecondFieldProbe, has_second, told_by_second
 from synlearner.agent.scoring import PoolSample, RoundScores, read_reference, score_round
+from synlearner.agent.surprise import Measured, Surprise, SurpriseUnknown
 from synlearner.agent.tasks import TaskState
 from synlearner.agent.user_reward import Reward, RewardFailure
 from synlearner.agent.vectors import Vectors
@@ -29,6 +30,9 @@ Drafts = list[tuple[AnyFact, tuple[int, ...], dict[str, Any]]]
 
 class Scorer:
     """Scores rounds. Judges are made once for what they learn from: a task's seeds, or seeds and accepted samples."""
+
+    surprise: Surprise = Measured(lambda _: None)
+    """By the policy's model; when a run is verified, what the log holds of it. Nobody knows where there is no model."""
 
     def __init__(
         self, vectors: Vectors, embedder: Embedder, reward: Reward | None, nli: NliModel | None = None
@@ -111,7 +115,8 @@ class Scorer:
             | self._told(task, plan, scores, settings),
             gains=scores.gains,
         )
-        return [*drafts, (fact, (task.round.plan_seq,), {})]
+        unknown = self._surprise_of(task, settings)[1]
+        return [*drafts, (fact, (task.round.plan_seq,), {"no_band": unknown} if unknown else {})]
 
     def compare(self, task: TaskState, settings: Settings) -> Drafts:
         """Return what the training judge and the held-out one say of the round's accepted samples."""
@@ -154,6 +159,7 @@ class Scorer:
             settings=weighted(settings.reward, task.multipliers),
             reward=reward,
             probe=self._probe(task, settings),
+            surprise=self._surprise_of(task, settings)[0],
         )
 
     def _probe(self, task: TaskState, settings: Settings) -> SecondFieldProbe | None:
@@ -177,6 +183,16 @@ class Scorer:
         return told_by_second(
             task.card, vectors[kept], [labels[i] for i in kept], self._vectors.of_seeds(task.card), seeds
         )
+
+    def _surprise_of(self, task: TaskState, settings: Settings) -> tuple[Surprise | None, str]:
+        """Return who tells how surprising texts are: None where nobody is asked, or can tell, which is then said why."""
+        if not settings.reward.band:
+            return None, ""
+        try:
+            self.surprise.band(task.card)
+        except SurpriseUnknown as unknown:
+            return None, str(unknown)
+        return self.surprise, ""
 
     def _read_reference(self, task: TaskState, plan: PromptsPlanned) -> Drafts:
         """Read the untrained policy's samples, and judge nothing: they are for comparison alone."""

@@ -66,6 +66,14 @@ class Policy:
             probed=model is not None,
         )
 
+    def surprises(self, texts: Sequence[str]) -> list[float] | None:
+        """Return nats per token of texts under the untrained policy, whatever serves; None where no weights are here."""
+        if self.model is None:
+            return None
+        from synlearner.policies.surprise import surprises  # noqa: PLC0415 - loads torch
+
+        return surprises(self.model, texts)
+
     def check_base(self) -> None:
         """Hash the base weights again, if they were loaded here.
 

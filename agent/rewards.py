@@ -15,6 +15,9 @@ from synlearner.agent.parsing import distinct_share, normal, words_fit
 
 Parts = dict[str, float]
 
+RAW = frozenset({"surprise"})
+"""Parts that are recorded as they are: what follows from them is in another part."""
+
 GATED = 1.0
 """How far below the worst sample of its group a gated one is."""
 
@@ -54,7 +57,7 @@ def totals(parts_G: Sequence[Parts | None], settings: RewardSettings) -> list[fl
     """
     valid = [parts for parts in parts_G if parts is not None]
     sums = np.zeros(len(valid))
-    for name in sorted(valid[0]) if valid else []:
+    for name in sorted(valid[0].keys() - RAW) if valid else []:
         values = np.array([parts[name] for parts in valid])
         spread = max(float(values.std()), settings.floor)
         sums += getattr(settings, name) * (values - values.mean()) / spread

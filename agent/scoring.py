@@ -15,6 +15,7 @@ from synlearner.agent.judge import Judge
 from synlearner.agent.parsing import copies, gate, joined, normal, parse
 from synlearner.agent.probe import SecondFieldProbe
 from synlearner.agent.rewards import Parts, attribute_share, gain_share, quality, totals, worth
+from synlearner.agent.surprise import Surprise
 from synlearner.agent.user_reward import Reward, RewardedSample
 from synlearner.agent.wording import Known, Wording
 from synlearner.events.types import PlannedPrompt, SampleGenerated, SampleScored
@@ -63,6 +64,7 @@ def score_round(
     settings: RewardSettings,
     reward: Reward | None = None,
     probe: SecondFieldProbe | None = None,
+    surprise: Surprise | None = None,
 ) -> RoundScores:
     """Score the samples of a round, each `(seq, fact)` in the order in which they were generated.
 
@@ -77,6 +79,7 @@ def score_round(
         settings: Of rewards.
         reward: The user's own, if there is one.
         probe: Of pairs' second fields, where it has a say.
+        surprise: Of texts, where it has a say in their quality and can be known.
 
     Raises:
         RewardFailure: If the user's own reward gives no values.
@@ -86,7 +89,7 @@ def score_round(
     labels = [prompts[samples[i][1].prompt].label for i in valid]
     vectors = embed_rows(embedder, card, [rows[i] for i in valid])
     fidelity = judge.fidelity(vectors, labels, [rows[i] for i in valid])
-    qualities = [quality(card, rows[i]) for i in valid]
+    qualities, told = _qualities(card, [samples[i][0] for i in valid], [rows[i] for i in valid], surprise)
     worths = np.array([worth(f, q) for f, q in zip(fidelity, qualities, strict=True)])
     gains = _gains(vectors, labels, worths, pool, pool_vectors)
     parts: list[Parts | None] = [None] * len(samples)
@@ -97,6 +100,8 @@ def score_round(
     if probe is not None:
         for i, value in zip(valid, probe.relation(vectors, labels), strict=True):
             parts[i] = (parts[i] or {}) | {"relation": round(float(value), 6)}
+    for i, value in zip(valid, told, strict=surprise is not None):
+        parts[i] = (parts[i] or {}) | {"surprise": value}
     if reward is not None and valid:
         shown = [_shown(card, prompts, samples[i], rows[i]) for i in valid]
         for i, value in zip(valid, reward(shown), strict=True):
@@ -108,6 +113,8 @@ def score_round(
     ]
     texts = [normal(joined(card, rows[i])) for i in valid]
     diversity = {"vendi": vendi(vectors), "rke": rke(vectors), "distinct_2": distinct_2(texts)}
+    if surprise is not None:
+        diversity |= {"surprise_low": surprise.band(card).low, "surprise_high": surprise.band(card).high}
     return RoundScores(
         scored,
         [samples[i][0] for i in valid],
@@ -168,6 +175,17 @@ def _gates(
         rows.append(row)
         reasons.append(reason)
     return rows, reasons
+
+
+def _qualities(
+    card: Card, seqs: Sequence[int], rows: Sequence[Row], surprise: Surprise | None
+) -> tuple[list[float], list[float]]:
+    """Return how well *rows* are formed, and how surprising they are; the latter is empty where nobody tells."""
+    formed = [quality(card, row) for row in rows]
+    if surprise is None:
+        return formed, []
+    told, band = surprise.of(seqs, card, rows), surprise.band(card)
+    return [share * band.share(value) for share, value in zip(formed, told, strict=True)], told
 
 
 def _gains(

@@ -28,6 +28,7 @@ from synlearner.agent.decide import (
 from synlearner.agent.execute import Executor
 from synlearner.agent.nli import settle_nli
 from synlearner.agent.state import RunState, apply
+from synlearner.agent.surprise import recorded_surprise
 from synlearner.agent.training import fingerprint
 from synlearner.agent.user_reward import recorded_values
 from synlearner.agent.watcher import Silent, Watcher
@@ -197,6 +198,9 @@ class _Verifier:
             # What a log names is not imported: totals are computed again from the values that it holds.
             executor.scorer.reward = recorded_values(self._log.read(after=event.seq - 1))
             self.unchecked.add(f"the values of the reward {reward!r:.120}, which are taken as recorded")
+        if isinstance(action, Score) and self._state.settings.get("reward", {}).get("band") and not self._regenerate:
+            executor.scorer.surprise = recorded_surprise(self._log.read(after=event.seq - 1))
+            self.unchecked.add("the surprise of texts by the base model, which is taken as recorded")
         self._watcher.begins(self._state, action)
         return executor.perform(self._state, action)
 

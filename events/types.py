@@ -271,7 +271,8 @@ class SampleScored(Fact, frozen=True):
     fields: dict[str, str]
     """The parsed sample; empty when it could not be parsed."""
     parts: dict[str, float]
-    """Raw, unweighted: `fidelity`, `quality`, `attributes`, `gain`, each dimensionless; `user`, of the user's own reward."""
+    """Raw, unweighted: `fidelity`, `quality`, `attributes`, `gain`, each dimensionless; `user`, of the user's own reward;
+    `surprise`, in nats per token, which quality follows from."""
     total: float
     """What the policy learns from, after standardising and weighting."""
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from synlearner.agent.rewards import RAW
 from synlearner.events.types import JudgesCompared, StudentScored
 from synlearner.report.history import Round, Task
 
@@ -81,7 +82,7 @@ def _rounds_axis(axes: "Axes", rounds: Sequence[Round]) -> list[int]:
 
 def _parts(axes: "Axes", rounds: Sequence[Round]) -> None:
     numbers = _rounds_axis(axes, rounds)
-    names = sorted({name for round_ in rounds for name in round_.parts})
+    names = sorted({name for round_ in rounds for name in round_.parts} - RAW)
     for name in names:
         axes.plot(numbers, [round_.parts.get(name, float("nan")) for round_ in rounds], marker="o", ms=3, label=name)
     shares = [round_.accepted / round_.scored for round_ in rounds]

@@ -1,0 +1,140 @@
+"""Runs with a band of perplexity: recorded, replayed without the model, and left out where nobody can tell."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from runs import SHORT, StopAfter, events_of, facts_of, rewrite, run_in_pieces
+from runs import run as run_scripted
+from worlds import scripted, write_stream
+
+from synlearner.agent import Agent
+from synlearner.agent.decide import Generate
+from synlearner.agent.verifying import Verification, verify_run
+from synlearner.agent.watcher import Watcher
+from synlearner.events import Home, SampleScored
+from synlearner.events.types import SetScored
+from synlearner.memory import HashEmbedder
+from synlearner.policies.engine import Engine
+
+LEAN = (*SHORT, "loop.student_every=0", "students.curve=0", "students.families=[embedding]", "memory.k=0")
+BANDED = (*LEAN, "reward.band=true", "stream.adapter=none", "reward.min_fidelity=-1", "reward.min_quality=0")
+TAKEN = "the surprise of texts by the base model, which is taken as recorded"
+
+
+def run_tiny(home: Path, stream: Path, model: Path, watcher: Watcher | None = None) -> Any:
+    with Agent.open(home, embedder=HashEmbedder()) as agent:
+        return agent.run(stream, settings=[*BANDED, f"policy.model={model}"], watcher=watcher)
+
+
+def verify(home: Path, engine: Engine | None = None, *, regenerate: bool = False) -> Verification:
+    with Home.open(home, write=True) as found:
+        return verify_run(found, engine=engine, embedder=HashEmbedder(), regenerate=regenerate)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> tuple[Path, Path, Path]:
+    """A home with a finished run of a model of its own, the stream's file, and the model."""
+    folder = tmp_path_factory.mktemp("banded")
+    stream = write_stream(folder / "s", fields={"text": {"words": [1, 40]}})
+    model = shutil.copytree(tiny_folder, folder / "model")
+    run_tiny(folder / "home", stream, model)
+    return folder / "home", stream, model
+
+
+def parts_of(home: Path) -> list[dict[str, float]]:
+    return [fact.parts for fact in facts_of(home, SampleScored) if fact.parts]
+
+
+def test_every_judged_sample_says_how_surprising_it_is_and_every_set_where_the_seeds_lie(
+    world: tuple[Path, Path, Path],
+) -> None:
+    found = parts_of(world[0])
+    assert len(found) > 5
+    assert all(parts["surprise"] > 0 for parts in found)
+    sets = [fact for fact in facts_of(world[0], SetScored) if fact.diversity]
+    assert len({(s.diversity["surprise_low"], s.diversity["surprise_high"]) for s in sets}) == 1
+    low, high = sets[0].diversity["surprise_low"], sets[0].diversity["surprise_high"]
+    assert 0 < low < high
+    outside = [parts for parts in found if not low <= parts["surprise"] <= high]
+    assert outside, "a model of random weights writes what is unlike its seeds"
+    assert all(parts["quality"] < 1 for parts in outside)
+
+
+def test_a_run_killed_in_the_middle_of_rounds_ends_with_the_same_digest(
+    world: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    """Seeds and samples are measured again by a model that is loaded again."""
+    whole = events_of(world[0])
+    after_writing = StopAfter(lambda _, action: isinstance(action, Generate))
+    report, times = run_in_pieces(tmp_path / "h", lambda: run_tiny(tmp_path / "h", world[1], world[2], after_writing))
+    assert times > 2
+    assert report.digest == whole[-1].hash
+
+
+def test_a_log_is_verified_without_the_model(world: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    home = shutil.copytree(world[0], tmp_path / "home")
+    hidden = world[2].rename(tmp_path / "elsewhere")
+    try:
+        found = verify(home)
+    finally:
+        hidden.rename(world[2])
+    assert found.first_difference is None
+    assert TAKEN in found.unchecked
+
+
+def test_written_again_it_is_measured_again(world: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    home = shutil.copytree(world[0], tmp_path / "home")
+    found = verify(home, regenerate=True)
+    assert found.first_difference is None
+    assert TAKEN not in found.unchecked
+
+
+def edited(home: Path, target: Path, changes: dict[str, float]) -> Verification:
+    """Change parts of the first judged sample, and verify."""
+    chosen = next(e.seq for e in events_of(home) if isinstance(e.fact, SampleScored) and e.fact.parts)
+
+    def edit(event: Any) -> Any:
+        if event.seq != chosen:
+            return event.fact
+        return msgspec.structs.replace(event.fact, parts=event.fact.parts | changes)
+
+    rewrite(home, target, edit)
+    return verify(target)
+
+
+@pytest.mark.parametrize(("changes", "path"), [({"surprise": 90.0}, "quality"), ({"quality": 0.123}, "quality")])
+def test_quality_that_does_not_follow_from_the_recorded_figure_is_found(
+    world: tuple[Path, Path, Path], tmp_path: Path, changes: dict[str, float], path: str
+) -> None:
+    difference = edited(world[0], tmp_path / "edited", changes).first_difference
+    assert difference is not None
+    assert difference.path == f"$.payload.parts.{path}"
+
+
+def observed_of(home: Path) -> Sequence[Any]:
+    return [e.observed for e in events_of(home) if isinstance(e.fact, SetScored) and e.fact.diversity]
+
+
+def test_an_engine_without_weights_here_leaves_the_band_out_and_says_so(tmp_path: Path) -> None:
+    stream = write_stream(tmp_path)
+    run_scripted(tmp_path / "home", stream, settings=(*LEAN, "reward.band=true"))
+    run_scripted(tmp_path / "plain", stream, settings=LEAN)
+    found = parts_of(tmp_path / "home")
+    assert len(found) > 5
+    assert all("surprise" not in parts for parts in found)
+    reasons = {observed["no_band"] for observed in observed_of(tmp_path / "home")}
+    assert reasons == {"the engine has no weights here that could read a given text"}
+    assert all("no_band" not in observed for observed in observed_of(tmp_path / "plain"))
+    assert verify(tmp_path / "home", scripted()).first_difference is None
+
+
+def test_a_card_with_few_seeds_leaves_it_out_and_says_so(tmp_path: Path, tiny_folder: Path) -> None:
+    few = [{"text": f"{word} all day long", "label": label} for word, label in (("cats", "pets"), ("rain", "weather"))]
+    run_tiny(tmp_path / "home", write_stream(tmp_path, seeds=few), tiny_folder)
+    assert {observed["no_band"] for observed in observed_of(tmp_path / "home")} == {
+        "the card has 2 seeds, and a band takes 8"
+    }
