@@ -27,6 +27,7 @@ class Every(msgspec.Struct, kw_only=True):
     wholes: list[int]
     reals: list[float]
     texts: list[str]
+    flags: list[bool]
     names: dict[str, float]
     deep: dict[str, list[int]]
     inner: Inner
@@ -38,7 +39,8 @@ class Every(msgspec.Struct, kw_only=True):
 def every(**other: Any) -> Every:
     values: dict[str, Any] = {
         "whole": 1, "real": 1.5, "text": "é", "flag": True, "wholes": [1, 2], "reals": [1.5], "texts": ["a"],
-        "names": {"a": 1.5}, "deep": {"a": [1]}, "inner": Inner(1), "inners": [Inner(1)], "pair": (1.5, 2.5),
+        "flags": [True], "names": {"a": 1.5}, "deep": {"a": [1]}, "inner": Inner(1), "inners": [Inner(1)],
+        "pair": (1.5, 2.5),
         "free": {"a": [1, 1.5, None, True, {"b": "c"}]},
     }  # fmt: skip
     return Every(**(values | other))
@@ -60,7 +62,7 @@ def test_exact_values_are_taken_at_their_word() -> None:
         {"text": b"a"}, {"text": None}, {"flag": 1},
         {"wholes": (1, 2)}, {"wholes": [1, True]}, {"wholes": [1.0]}, {"wholes": [-LARGEST - 1]}, {"wholes": {1}},
         {"reals": [1.5, 1]}, {"reals": [1.5, float("inf")]}, {"reals": [float("inf"), float("-inf")]},
-        {"texts": [None]}, {"names": {"a": 1}}, {"names": {1: 1.5}}, {"names": [1.5]},
+        {"flags": [True, 1]}, {"texts": [None]}, {"names": {"a": 1}}, {"names": {1: 1.5}}, {"names": [1.5]},
         {"deep": {"a": (1,)}}, {"deep": {"a": [LARGEST + 1]}}, {"deep": {"a": 1}},
         {"inner": {"number": 1}}, {"inner": Inner(LARGEST + 1)}, {"inners": [Inner(1), None]},
         {"free": {"a": (1,)}}, {"free": {"a": {1: 2}}}, {"free": {"a": [float("nan")]}}, {"free": {"a": 2**60}},
