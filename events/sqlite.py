@@ -25,7 +25,7 @@ from synlearner.events.committing import INSERT, Pen, check_epoch, hash_text, he
 from synlearner.events.database import (
     FAILURES,
     NotOurs,
-    current_epoch,
+    noted,
     open_database,
     problems_inside,
     take_over,
@@ -277,7 +277,7 @@ class SqliteLog:
         self._open, self._ids = None, Ids()
         try:
             self._open = open_database(self.path, write=True)
-            check_epoch(current_epoch(self._open), epoch)
+            check_epoch(noted(self._open, "epoch"), epoch)
             self._pen = Pen(epoch, self.base)
             there = len(self.find(entry.draft.id for entry in entries)) == len(entries)
             # A failed sync may have left the batch in the page cache alone. A checkpoint writes it once more, to the

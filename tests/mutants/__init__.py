@@ -8,8 +8,9 @@ quick tests that go through the changed lines, found by a run of all of them bef
 them: more tests could only kill more. Mutants that no test can tell from the original are listed with the reason
 (`equivalent.py`).
 
-Why not a library? With `mutmut` 3 and `cosmic-ray` 8 it was tried first. `mutmut` names a module after the path of its
-file, and `events/codec.py` is `synlearner.events.codec` here; it leaves decorated functions alone, where our
-transactions are; and most of its mutants are texts of messages. `cosmic-ray` changes the file in place, and begins
-pytest anew for each mutant, with one command for all of them: here that is seconds before the first test.
+Why not a library? `mutmut` 3.8 and `cosmic-ray` 8.7 were read, and not taken. `mutmut` names a module after the path of
+its file, and `events/codec.py` is `synlearner.events.codec` here; it leaves alone what stands outside of functions, and
+functions with decorators, where our transactions are; and it changes every text, which are messages for the most part.
+`cosmic-ray` writes into the file itself, and begins pytest anew for each mutant with one command for all: the tests of
+the whole log, or a file of settings for each module.
 """

@@ -7,6 +7,7 @@ import random
 import sys
 import tempfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,13 +15,16 @@ import coverage
 
 from mutants.equivalent import EQUIVALENT
 from mutants.operators import Mutant, mutants_of, mutated
-from mutants.running import Chosen, in_child, load_what_is_heavy, put_in_place, run_pytest
+from mutants.running import BROKEN, Chosen, in_child, load, put_in_place, run_pytest
 from mutants.survey import CORE, ROOT, Survey, look
 
 SHARE = 0.95
 """Of the mutants that a test could tell from the original, so many must die."""
 BUDGET = 8.0
-"""Seconds of tests that a mutant meets, as measured without it."""
+"""Seconds of the processor that the tests of a mutant take without it."""
+
+NO_TESTS = 5
+"""Of pytest."""
 
 Fate = Literal["killed", "late", "survived", "equivalent"]
 
@@ -38,20 +42,21 @@ def all_mutants() -> list[Mutant]:
 
 def fate_of(mutant: Mutant, survey: Survey) -> Fate:
     """Run the tests that go through *mutant* on it."""
-    tests = survey.choose(mutant, BUDGET)
-    limit = 60 + 15 * sum(survey.seconds.get(test, 0.0) for test in tests)
+    for tests in survey.choose(mutant, BUDGET):
+        limit = 60 + 15 * sum(survey.seconds.get(test, 0.0) for test in tests)
+        with tempfile.TemporaryDirectory(prefix="mutant-") as name:
+            status, printed, _ = in_child(partial(_meet, mutant, tests, Path(name)), Path(name), limit)
+        if status in (NO_TESTS, BROKEN):
+            sys.exit(f"no test ran for {mutant.name}:\n{printed}")
+        if status != 0:
+            return "late" if status is None else "killed"
+    return "survived"
+
+
+def _meet(mutant: Mutant, tests: list[str], folder: Path) -> int:
     source = (ROOT / "events" / f"{mutant.file}.py").read_text()
-    with tempfile.TemporaryDirectory(prefix="mutant-") as name:
-        folder = Path(name)
-
-        def work() -> int:
-            put_in_place(f"synlearner.events.{mutant.file}", mutated(source, mutant))
-            return run_pytest(folder, tests, "-x", "--tb=no", plugin=Chosen(tests))
-
-        status, printed, _ = in_child(work, folder, limit)
-    if status == 5:
-        sys.exit(f"no test ran for {mutant.name}:\n{printed}")
-    return "late" if status is None else "killed" if status else "survived"
+    put_in_place(f"synlearner.events.{mutant.file}", mutated(source, mutant))
+    return run_pytest(folder, tests, "-x", "--tb=no", plugin=Chosen(tests))
 
 
 def main() -> int:
@@ -70,8 +75,8 @@ def main() -> int:
         survivors = set(json.loads(arguments.again.read_text())["survivors"])
         drawn = [mutant for mutant in every if _told(mutant) in survivors]
     drawn = [mutant for mutant in drawn if arguments.only in mutant.name]
-    load_what_is_heavy()
     survey = look()
+    load(survey.modules)
     fates: Counter[str] = Counter()
     survivors_now: list[str] = []
     for number, mutant in enumerate(drawn, start=1):

@@ -30,7 +30,8 @@ class Place(NamedTuple):
     node: ast.AST
     parent: ast.AST
     field: str
-    index: int | None
+    at: int | None
+    """In the field, if that is a list."""
     function: str
     """The qualified name of the function around it; empty outside of all."""
 
@@ -71,10 +72,10 @@ def mutated(source: str, mutant: Mutant) -> ast.Module:
     place = list(_places(tree))[number]
     new = list(_edits(place))[edit]
     ast.copy_location(new, place.node)
-    if place.index is None:
+    if place.at is None:
         setattr(place.parent, place.field, new)
     else:
-        getattr(place.parent, place.field)[place.index] = new
+        getattr(place.parent, place.field)[place.at] = new
     return ast.fix_missing_locations(tree)
 
 

@@ -7,17 +7,18 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
+from time import process_time
 from types import CodeType, FrameType, ModuleType
 
 import coverage
 import pytest
 
-HEAVY = ("hypothesis.stateful", "httpx", "msgspec", "numpy", "pydantic", "pyarrow.parquet", "psycopg", "yaml")
-"""Loaded once, before all children."""
+BROKEN = 70
+"""Exit status of a child that did not come to its tests."""
 
 MEMORY = 8 << 30
 """Bytes that a mutant may ask for."""
@@ -35,11 +36,12 @@ class Chosen:
 
 
 class Watching:
-    """A plugin: says which test is running, and how long it took."""
+    """A plugin: says which test is running, and how many seconds of the processor it took."""
 
     def __init__(self, measuring: coverage.Coverage) -> None:
         self.seconds: dict[str, float] = {}
         self._measuring = measuring
+        self._began = 0.0
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         # A server takes seconds to start, would outlive a child that is killed, and is for files outside of the core.
@@ -52,12 +54,11 @@ class Watching:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._measuring.switch_context(nodeid)
+        self._began = process_time()
 
-    def pytest_runtest_logfinish(self) -> None:
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
         self._measuring.switch_context("")
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
+        self.seconds[nodeid] = process_time() - self._began
 
 
 class _Loader(SourceFileLoader):
@@ -125,7 +126,7 @@ def in_child(work: Callable[[], int], folder: Path, limit: float) -> tuple[int |
 
 
 def _be_child(work: Callable[[], int], folder: Path) -> None:
-    status = 70
+    status = BROKEN
     try:
         os.setsid()
         out = os.open(folder / "out.txt", os.O_WRONLY | os.O_CREAT, 0o600)
@@ -161,8 +162,8 @@ def _wait(child: int, limit: float) -> int | None:
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
 
 
-def load_what_is_heavy() -> None:
-    """Import it, so that the children need not."""
-    for name in HEAVY:
-        with suppress(ImportError):
+def load(modules: Iterable[str]) -> None:
+    """Import *modules*, of other packages, so that the children need not."""
+    for name in modules:
+        with suppress(Exception):
             importlib.import_module(name)

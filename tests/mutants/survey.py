@@ -4,8 +4,10 @@ import json
 import sys
 import tempfile
 import tomllib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import coverage
@@ -20,7 +22,18 @@ CORE = tuple(
 )
 """Files of `events/` that decide whether history is kept: those whose branches `make coverage` wants to see."""
 
-FOLDERS = ("unit", "contract", "golden")
+FOLDERS = ("unit", "contract")
+ELSEWHERE = {"clocks", "collect", "diff", "parquet", "past", "remote", "signing"}
+"""What tests are about that go through the core on their way to something else."""
+ABOUT = {
+    "checks": "verify", "committing": "sqlite", "database": "sqlite", "forked": "lineage", "log": "rows",
+    "prefix": "repair", "tombstones": "redaction",
+}  # fmt: skip
+"""Files whose own tests have another name."""
+
+NEAREST = 3
+"""Files of tests that a mutant meets first: most die there, and to load all of them takes longer than to run them."""
+
 LIMIT = 1800.0
 """Seconds for all tests, once."""
 
@@ -31,27 +44,39 @@ class Survey(NamedTuple):
     tests: dict[str, dict[int, list[str]]]
     """File of the core to line to tests."""
     seconds: dict[str, float]
-    """Test to what it took."""
+    """Test to the processor time that it took."""
+    modules: list[str]
+    """What they loaded of other packages."""
 
-    def choose(self, mutant: Mutant, budget: float) -> list[str]:
-        """Return the tests for *mutant*: those of its own file first, then the quick ones, for *budget* seconds."""
+    def choose(self, mutant: Mutant, budget: float) -> list[list[str]]:
+        """Return the tests for *mutant*, for *budget* seconds: those in the files with the most of them, then the others.
+
+        Tests of its own file come first, then the quick ones.
+        """
         lines = self.tests[mutant.file]
         going = {test for line in mutant.lines for test in lines.get(line, ()) if test}
         # What runs when the file is loaded has no test of its own.
         going = going or {test for tests in lines.values() for test in tests if test}
-        own = f"events_{mutant.file}"
-        chosen, spent = [], 0.0
+        own = f"events_{ABOUT.get(mutant.file, mutant.file)}"
+        chosen: list[str] = []
+        spent = 0.0
         for test in sorted(going, key=lambda test: (own not in test, self.seconds.get(test, 0.0), test)):
             spent += self.seconds.get(test, 0.0)
             if chosen and spent > budget:
                 break
             chosen.append(test)
-        return chosen
+        files = Counter(test.partition("::")[0] for test in chosen)
+        first = {file for file, _ in sorted(files.items(), key=lambda item: (own not in item[0], -item[1]))[:NEAREST]}
+        stages: tuple[list[str], list[str]] = ([], [])
+        for test in chosen:
+            stages[test.partition("::")[0] not in first].append(test)
+        return [stage for stage in stages if stage]
 
 
 def look() -> Survey:
     """Run the quick tests, and note their ways through the core. Exits if one fails."""
     files = [file for folder in FOLDERS for file in sorted((ROOT / "tests" / folder).glob("test_events_*.py"))]
+    files = [file for file in files if file.stem.removeprefix("test_events_") not in ELSEWHERE]
     with tempfile.TemporaryDirectory(prefix="survey-") as name:
         folder = Path(name)
         status, printed, _ = in_child(
@@ -61,7 +86,7 @@ def look() -> Survey:
             sys.exit(f"the tests must pass before a mutant can fail them:\n{printed[-4000:]}")
         seen = json.loads((folder / "seen.json").read_text())
     tests = {file: {int(line): tests for line, tests in lines.items()} for file, lines in seen["tests"].items()}
-    return Survey(tests, seen["seconds"])
+    return Survey(tests, seen["seconds"], seen["modules"])
 
 
 def _watch(folder: Path, names: Sequence[str]) -> int:
@@ -72,6 +97,12 @@ def _watch(folder: Path, names: Sequence[str]) -> int:
     measuring.stop()
     data = measuring.get_data()
     tests = {Path(file).stem: data.contexts_by_lineno(file) for file in data.measured_files()}
-    seen = {"tests": {file: tests[file] for file in CORE}, "seconds": watching.seconds}
+    modules = [name for name, module in sys.modules.items() if _is_of_others(module)]
+    seen = {"tests": {file: tests[file] for file in CORE}, "seconds": watching.seconds, "modules": modules}
     (folder / "seen.json").write_text(json.dumps(seen))
     return status
+
+
+def _is_of_others(module: ModuleType) -> bool:
+    file = getattr(module, "__file__", None) or ""
+    return file != "" and not Path(file).resolve().is_relative_to(ROOT)

@@ -4,13 +4,15 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
 from histories import change, small_home
 
-from synlearner.errors import AppendConflict, CorruptLog, LogError
+from synlearner.errors import AppendConflict, ConfigError, CorruptLog, LogError
 from synlearner.events import (
     EMPTY,
     Anchor,
@@ -25,15 +27,12 @@ from synlearner.events import (
     blobs,
     database,
     export,
-    fork,
     ids,
     verify,
 )
-from synlearner.events.forked import ForkedLog
-from synlearner.events.lineage import Shared
 from synlearner.events.repair import repair
 from synlearner.events.rows import Row, prepare, seal
-from synlearner.events.verify import Survey
+from synlearner.events.sqlite import QUICK, SLOW
 
 
 def draft(number: int, **more: Any) -> Draft:
@@ -69,6 +68,28 @@ def test_nothing_is_appended_as_nothing_but_never_behind_somebody_else(path: Pat
     assert log.append([], expected_seq=1) == []
     with pytest.raises(AppendConflict, match="expected_seq is 0, but the log ends at 1"):
         log.append([], expected_seq=0)
+    log.close()
+
+
+def test_who_waits_in_vain_waits_as_long_as_was_asked_and_looks_less_and_less_often(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    def noting(seconds: float) -> None:
+        pauses.append(seconds)
+        sleep(seconds)
+
+    monkeypatch.setattr("synlearner.events.sqlite.sleep", noting)
+    log = SqliteLog(path, anchor=None, write=True)
+    log.append([draft(1)], expected_seq=0)
+    began = monotonic()
+    assert log.wait(0, 60)
+    assert not log.wait(1, 0.2)
+    assert 0.2 <= monotonic() - began < 30
+    assert pauses[0] == QUICK
+    assert pauses[:-1] == sorted(pauses[:-1])
+    assert max(pauses) <= SLOW
     log.close()
 
 
@@ -114,9 +135,30 @@ def test_a_snapshot_says_which_of_the_two_files_is_to_blame(path: Path) -> None:
         database.snapshot(path, path.with_name("copy"))
 
 
+def test_a_snapshot_is_of_the_moment_in_which_it_began(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = SqliteLog(path, anchor=None, write=True)
+    log.append([draft(number) for number in range(400)], expected_seq=0)
+    left: list[int] = []
+
+    def writing(status: int, remaining: int, total: int) -> None:
+        left.append(remaining)
+        if len(left) <= 3:
+            log.append([draft(400 + len(left))], expected_seq=399 + len(left))
+
+    monkeypatch.setattr(database, "STEP", 1)
+    monkeypatch.setattr(database, "_between_steps", writing)
+    database.snapshot(path, path.with_name("copy"))
+    assert log.head().seq == 403
+    log.close()
+    assert left == sorted(left, reverse=True)
+    with closing(sqlite3.connect(path.with_name("copy"))) as copy:
+        assert copy.execute("SELECT max(seq) FROM events").fetchone() == (400,)
+
+
 def test_an_adoption_that_cannot_be_written_or_names_an_id_twice_takes_nothing(path: Path) -> None:
     rows = list(memory(3).rows())
     log = SqliteLog(path, anchor=Anchor(path.with_name("log.anchor")), write=True)
+    indexed = "SELECT indexed, (SELECT count(*) FROM ids) FROM writer"
     twice = [rows[0], Row._make(seal(prepare([draft(1)]), Head(1, rows[0].hash.hex()))[0])]
     with pytest.raises(CorruptLog, match="an id stands twice in the history"):
         log.adopt(twice)
@@ -129,6 +171,7 @@ def test_an_adoption_that_cannot_be_written_or_names_an_id_twice_takes_nothing(p
         log.adopt(unreadable())
     assert log.head() == EMPTY
     assert log.adopt(rows).seq == 3
+    assert log._connection().execute(indexed).fetchone() == (3, 3)
     log.close()
     assert Anchor(path.with_name("log.anchor")).read() == Head(3, rows[2].hash.hex())
 
@@ -168,6 +211,54 @@ def test_a_log_that_cannot_even_be_looked_at_after_an_error_is_an_error_of_its_o
     log.close()
 
 
+@pytest.mark.parametrize("write", [True, False])
+def test_a_file_that_is_refused_is_let_go_of(path: Path, write: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    connections: list[sqlite3.Connection] = []
+    connect = database._connect
+
+    def noting(target: Path | str) -> sqlite3.Connection:
+        connections.append(connect(target))
+        return connections[-1]
+
+    monkeypatch.setattr(database, "_connect", noting)
+    for spoil in ("PRAGMA user_version = 99", "PRAGMA user_version = 2", "DROP TABLE ids"):
+        if not path.exists():
+            SqliteLog(path, anchor=None, write=True).close()
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute(spoil)
+        if spoil.endswith("2"):
+            path.write_bytes(b"no database")
+        with pytest.raises((ConfigError, LogError)):
+            SqliteLog(path, anchor=None, write=write)
+        path.unlink()
+    path.touch()
+    SqliteLog(path, anchor=None, write=write).close()
+    anchor = Anchor(path.with_name("log.anchor"))
+    anchor.write(Head(9, "ab" * 32))
+    SqliteLog(path, anchor=None, write=True).close()
+    with pytest.raises(CorruptLog, match="the last 9 acknowledged events are missing"):
+        SqliteLog(path, anchor=anchor, write=write)
+    assert len(connections) >= 9
+    for connection in connections:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
+
+
+@pytest.mark.parametrize("damage", ["DELETE FROM writer", "UPDATE writer SET indexed = 'x'"])
+def test_a_log_that_lost_its_notes_about_the_writer_is_damaged_and_can_be_repaired(home: Path, damage: str) -> None:
+    change(home, damage)
+    (problem,) = verify(home).problems
+    assert "table `writer` is not what was written" in problem.what
+    again = [Draft(fact=RunFinished(tasks=0, delivered=0), id="0")]
+    with pytest.raises(CorruptLog, match="table `writer`"), Home.open(home, write=True) as opened:
+        opened.log.append(again, expected_seq=6)
+    with Home.open(home) as opened, pytest.raises(CorruptLog, match="table `writer`"):
+        opened.log.find(["0"])
+    assert (repair(home, dry=False).kept, verify(home).problems) == (6, [])
+    with Home.open(home, write=True) as opened:
+        assert [event.seq for event in opened.log.append(again, expected_seq=6)] == [1]
+
+
 # ---- files -------------------------------------------------------------------------------------------------------
 
 
@@ -175,6 +266,7 @@ def test_a_lock_may_be_released_twice(tmp_path: Path) -> None:
     lock = WriterLock(tmp_path / ".writer")
     lock.acquire()
     lock.release()
+    assert (tmp_path / ".writer").read_bytes() == b""
     lock.release()
     with WriterLock(tmp_path / ".writer"):
         assert (tmp_path / ".writer").read_text().startswith(f"process {os.getpid()} (since ")
@@ -211,96 +303,3 @@ def test_a_blob_whose_bytes_do_not_reach_the_disk_leaves_no_file(
 def test_an_export_to_where_nothing_can_be_written_is_an_error_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(LogError, match=r"all.jsonl' cannot be written"):
         export(memory(1), tmp_path / "nowhere" / "all.jsonl")
-
-
-# ---- forks -------------------------------------------------------------------------------------------------------
-
-
-def test_a_parent_that_changes_while_its_fork_is_open_is_found_when_it_is_read(home: Path, tmp_path: Path) -> None:
-    fork(home, 4, tmp_path / "child", {})
-    with Home.open(tmp_path / "child") as child:
-        assert child.log.problems() == []
-        assert child.log.path == tmp_path / "child" / "log.sqlite"  # type: ignore[attr-defined]
-        change(home, "DELETE FROM events WHERE seq >= 3")
-        with pytest.raises(CorruptLog, match=r"events 3 to 4 are missing, in '.*home'"):
-            list(child.log.read())
-
-
-def test_a_parent_with_another_whole_history_is_found_when_it_is_read(tmp_path: Path) -> None:
-    for name, number in (("one", 1), ("other", 7)):
-        log = SqliteLog(tmp_path / f"{name}.sqlite", anchor=None, write=True)
-        log.append([draft(number)], expected_seq=0)
-        end = log.head()
-        log.close()
-    part = Shared(
-        tmp_path,
-        tmp_path,
-        EMPTY,
-        end,
-        lambda _, base: SqliteLog(tmp_path / "one.sqlite", anchor=None, write=False, base=base),
-    )
-    part._open = part._opener(tmp_path, EMPTY)  # as it was before the other one took its place
-    log = ForkedLog(SqliteLog(tmp_path / "own.sqlite", anchor=None, write=True, base=end), [part])
-    with pytest.raises(CorruptLog, match="event 1 is not the one that was forked at"):
-        list(log.read())
-    rows = [Row._make(row) for row in seal(prepare([draft(8)]), end)]
-    assert log.adopt(rows) == log.head() == Head(2, rows[0].hash.hex())
-    log.close()
-
-
-def test_damage_further_up_the_line_of_forks_is_named_with_the_note_that_leads_there(
-    home: Path, tmp_path: Path
-) -> None:
-    fork(home, 3, tmp_path / "child", {})
-    fork(tmp_path / "child", 4, tmp_path / "grandchild", {})
-    change(home, "UPDATE events SET id = 'x' WHERE seq = 3")
-    found = verify(tmp_path / "grandchild").problems
-    assert any(problem.file == "../child/parent.json" for problem in found), found
-
-
-# ---- verify ------------------------------------------------------------------------------------------------------
-
-
-class Torn(MemoryLog):
-    """A log of which pages can be read, and never all of it at once."""
-
-    def rows(self, *, after: int = 0, until: int | None = None) -> Iterator[Row]:
-        if until is None:
-            raise CorruptLog("torn")
-        return super().rows(after=after, until=until)
-
-
-def test_where_the_rest_cannot_be_read_an_event_is_named_all_the_same(tmp_path: Path) -> None:
-    log = Torn()
-    log.append([draft(number) for number in range(1, 5)], expected_seq=0)
-    log._rows[1] = log._rows[1]._replace(payload=b"")
-    log._rows[3] = log._rows[3]._replace(task="x")
-    survey = Survey(tmp_path)
-    survey.look_at_events(log)
-    assert [(problem.seq, problem.what) for problem in survey.done().problems] == [
-        (4, "event 4 (run_finished): its envelope is not what was written"),
-        (2, "event 2 (run_finished): its payload is not what was written"),
-    ]
-
-
-def test_a_last_hash_that_is_none_does_not_hide_other_damage(home: Path) -> None:
-    change(home, "UPDATE events SET hash = 'text' WHERE seq = 6")
-    change(home, "UPDATE events SET id = 'x' WHERE seq = 3")
-    assert [(problem.seq, problem.what[:30]) for problem in verify(home).problems[:2]] == [
-        (None, "event 6: its hash is not what "),
-        (3, "event 3 (run_finished): its en"),
-    ]
-    assert repair(home, dry=False).kept == 2
-
-
-def test_a_shared_part_that_ends_too_early_is_named(tmp_path: Path) -> None:
-    survey = Survey(tmp_path)
-    survey.look_at_events(memory(3), until=5)
-    assert [problem.what for problem in survey.done().problems] == ["events 4 to 5 are missing"]
-
-
-def test_a_server_that_does_not_answer_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SYNLEARNER_CACHE", str(tmp_path))
-    with pytest.raises(LogError) as refused:
-        verify(f"postgresql://me@/db?host={tmp_path}&schema=x")
-    assert not isinstance(refused.value, CorruptLog)

@@ -51,6 +51,7 @@ is_faithful = faithful(Every)
 
 def test_exact_values_are_taken_at_their_word() -> None:
     assert is_faithful(every())
+    assert is_faithful(every(whole=-LARGEST))
     assert is_faithful(every(whole=LARGEST, wholes=[-LARGEST, LARGEST, LARGEST], reals=[1.7e308, 1.7e308], texts=[]))
 
 
@@ -82,12 +83,32 @@ def test_a_subclass_is_not_the_class() -> None:
     assert not is_free_json({Text("a"): 1})
 
 
-def test_a_shape_without_a_rule_is_refused_when_the_program_starts() -> None:
-    class Optional(msgspec.Struct):
-        field: list[int | None]
+@pytest.mark.parametrize(
+    ("hint", "kind"),
+    [
+        (list[int | None], "a union"), (set[int], "a type"), (tuple[int, str], "a type"), (dict[int, int], "a type"),
+        (bytes, "a type"),
+    ],
+)  # fmt: skip
+def test_a_shape_without_a_rule_is_refused_when_the_program_starts(hint: Any, kind: str) -> None:
+    shape = msgspec.defstruct("Shape", [("field", hint)])
+    with pytest.raises(TypeError, match=f"{kind} that has no rule here yet"):
+        faithful(shape)
 
-    with pytest.raises(TypeError, match="a union that has no rule here yet"):
-        faithful(Optional)
+
+def test_free_json_goes_up_to_the_largest_number_and_the_deepest_level() -> None:
+    assert is_free_json([LARGEST, -LARGEST, 1.5])
+    assert not is_free_json([LARGEST + 1])
+    assert not is_free_json([-LARGEST - 1])
+    assert is_free_json([[[1]]], levels=2)
+    assert not is_free_json([[[1]]], levels=1)
+    assert is_free_json({"a": {"b": {"c": 1}}}, levels=2)
+    assert not is_free_json({"a": {"b": {"c": 1}}}, levels=1)
+    deep: Any = []
+    for _ in range(100):
+        deep = [deep]
+    assert is_free_json(deep)
+    assert not is_free_json([deep])
 
 
 @quick

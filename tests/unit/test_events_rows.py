@@ -16,6 +16,7 @@ from synlearner.events import (
     payload_digest,
 )
 from synlearner.events.checks import open_rows
+from synlearner.events.log import read_with_rows
 from synlearner.events.rows import Row, prepare
 from synlearner.events.tombstones import open_tombstone, redactions
 
@@ -75,7 +76,7 @@ def test_a_payload_that_was_taken_out_leaves_an_event_only_where_all_else_is_as_
     event = open_tombstone(tombstone(), EMPTY.hash, 1)
     assert event is not None
     assert event.fact == Redacted("run_finished", payload_digest(encode(draft(1).fact)))
-    assert (event.seq, event.id, event.observed.keys()) == (1, "id 1", {"time"})
+    assert (event.seq, event.id, list(event.observed)) == (1, "id 1", ["time"])
     for changes in (
         {"id": "x"}, {"hash": b"x" * 32}, {"hash": "text"}, {"causes": "["}, {"observed": "no json"}, {"observed": 1},
         {"payload_digest": b"short"}, {"payload_digest": 1}, {"seq": 2},
@@ -96,3 +97,25 @@ def test_a_redaction_that_is_damaged_says_nothing() -> None:
         assert redactions([row._replace(**changes)]) == {}
     of_another_kind = row._replace(payload=first.payload, payload_digest=first.payload_digest)
     assert redactions([of_another_kind]) == {}
+
+
+def test_a_cause_is_a_seq_that_json_can_hold() -> None:
+    for causes in ((1, 2**53 + 1), (0, 1), (-1,)):
+        with pytest.raises(ConfigError, match="a cause is a seq, from 1 on"):
+            prepare([draft(1, causes=causes)])
+    assert prepare([draft(1, causes=(1, 2**53))])[0].causes == "[1,9007199254740992]"
+
+
+def test_nothing_is_read_before_the_first_event() -> None:
+    log = memory(3)
+    for until in (0, -1):
+        assert list(log.read(until=until)) == []
+    assert [event.seq for event in log.read(after=2)] == [3]
+    assert list(log.read(after=3)) == list(log.read(after=9)) == []
+
+
+def test_rows_that_are_read_beside_their_events_do_not_hide_a_lost_tail() -> None:
+    log = memory(2)
+    assert [(row.seq, event.seq) for row, event in read_with_rows(log, 2)] == [(1, 1), (2, 2)]
+    with pytest.raises(CorruptLog, match="event 3 is missing"):
+        list(read_with_rows(log, 3))
