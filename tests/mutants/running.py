@@ -132,8 +132,7 @@ def _be_child(work: Callable[[], int], folder: Path) -> None:
         out = os.open(folder / "out.txt", os.O_WRONLY | os.O_CREAT, 0o600)
         os.dup2(out, 1)
         os.dup2(out, 2)
-        os.environ.update(HYPOTHESIS_PROFILE="mutants", PYTHONDONTWRITEBYTECODE="1")
-        sys.dont_write_bytecode = True
+        os.environ["HYPOTHESIS_PROFILE"] = "mutants"
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         status = work()
     except BaseException as error:  # noqa: BLE001  # whatever a mutant does, it ends here
