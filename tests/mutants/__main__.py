@@ -45,7 +45,7 @@ def fate_of(mutant: Mutant, survey: Survey) -> Fate:
     for tests in survey.choose(mutant, BUDGET):
         limit = 60 + 15 * sum(survey.seconds.get(test, 0.0) for test in tests)
         with tempfile.TemporaryDirectory(prefix="mutant-") as name:
-            status, printed, _ = in_child(partial(_meet, mutant, tests, Path(name)), Path(name), limit)
+            status, printed = in_child(partial(_meet, mutant, tests, Path(name)), Path(name), limit)
         if status in (NO_TESTS, BROKEN):
             sys.exit(f"no test ran for {mutant.name}:\n{printed}")
         if status != 0:

@@ -79,10 +79,10 @@ def look() -> Survey:
     files = [file for file in files if file.stem.removeprefix("test_events_") not in ELSEWHERE]
     with tempfile.TemporaryDirectory(prefix="survey-") as name:
         folder = Path(name)
-        status, printed, _ = in_child(
+        status, printed = in_child(
             lambda: _watch(folder, [str(file.relative_to(ROOT)) for file in files]), folder, LIMIT
         )
-        if status:
+        if status != 0:
             sys.exit(f"the tests must pass before a mutant can fail them:\n{printed[-4000:]}")
         seen = json.loads((folder / "seen.json").read_text())
     tests = {file: {int(line): tests for line, tests in lines.items()} for file, lines in seen["tests"].items()}
