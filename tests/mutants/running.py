@@ -101,7 +101,10 @@ def run_pytest(folder: Path, tests: Sequence[str], *options: str, plugin: object
     files = sorted({test.partition("::")[0] for test in tests})
     basics = ["-q", "-W", "ignore::pytest.PytestAssertRewriteWarning", "-p", "no:cacheprovider", "-m", "not slow"]
     basics.append(f"--basetemp={folder / 'pytest'}")
-    return int(pytest.main([*basics, *options, *files], plugins=[plugin]))
+    try:
+        return int(pytest.main([*basics, *options, *files], plugins=[plugin]))
+    except Exception:  # noqa: BLE001  # a warning that is an error, such as a file left open, after the last test
+        return int(pytest.ExitCode.INTERNAL_ERROR)
 
 
 def in_child(work: Callable[[], int], folder: Path, limit: float) -> tuple[int | None, str]:
