@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup vllm demo test check faults coverage format clean
+.PHONY: help setup vllm demo test check faults coverage mutants format clean
 
 help:
 	@echo "make setup   create .venv, install pinned versions, fetch the two small models (once)"
@@ -12,7 +12,8 @@ help:
 	@echo "make check   lint, types, import contracts, fast tests"
 	@echo "make test    all of that and the slow tests"
 	@echo "make faults  failing disks, power losses, kills and flipped bits, all of them (an hour; the tests run short forms)"
-	@echo "make coverage  branches of events/ that the tests of the log go through"
+	@echo "make coverage  branches of the log core that its tests go through; fails below all of them"
+	@echo "make mutants   300 small changes to the log core, one at a time; fails if the tests miss more than 5 % of them"
 	@echo "make format  sort imports, format"
 
 setup: .venv/.models
@@ -50,10 +51,13 @@ test: static setup
 faults: .venv/.installed
 	for sweep in errors losses kills flips; do PYTHONPATH=tests $(BIN)/python -m faults $$sweep || exit 1; done
 
-LOG_TESTS := $(wildcard $(foreach folder,unit contract property integration,tests/$(folder)/test_events_*.py))
+LOG_TESTS := $(wildcard $(foreach folder,unit contract property golden integration,tests/$(folder)/test_events_*.py))
 coverage: setup
 	HF_HUB_OFFLINE=1 $(BIN)/coverage run -m pytest -m "not slow" $(LOG_TESTS)
 	$(BIN)/coverage report
+
+mutants: setup
+	HF_HUB_OFFLINE=1 PYTHONPATH=tests $(BIN)/python -m mutants
 
 format: .venv/.installed
 	$(BIN)/ruff check --fix .

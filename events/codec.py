@@ -194,11 +194,10 @@ def _leaf_problem(value: Any, path: str) -> str:
 
 
 def _difference(fact: Fact, read_back: Fact) -> str:
-    for name in fact.__struct_fields__:
-        before, after = getattr(fact, name), getattr(read_back, name)
-        if before != after:
-            return (
-                f"{before!r:.100} at $.{name}: it comes back from JSON as {after!r:.100}; "
-                "give it the declared type, and lists instead of tuples inside free JSON"
-            )
-    return ""
+    differ = (
+        f"{before!r:.100} at $.{name}: it comes back from JSON as {after!r:.100}; "
+        "give it the declared type, and lists instead of tuples inside free JSON"
+        for name in fact.__struct_fields__
+        if (before := getattr(fact, name)) != (after := getattr(read_back, name))
+    )
+    return next(differ, "")

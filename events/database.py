@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Literal
 
 from synlearner.errors import CorruptLog, LogError
 from synlearner.events.files import cannot_write
@@ -121,13 +122,20 @@ def take_over(connection: sqlite3.Connection) -> int:
     """Become the writer and return the epoch of it: whoever was so before can append no more."""
     with transaction(connection):
         connection.execute("UPDATE writer SET epoch = epoch + 1")
-        return current_epoch(connection)
+        return noted(connection, "epoch")
 
 
-def current_epoch(connection: sqlite3.Connection) -> int:
-    """Return who may write: the epoch of the last that opened the log to do so."""
-    found = connection.execute("SELECT epoch FROM writer").fetchone()
-    return int(found[0]) if found else 0
+def noted(connection: sqlite3.Connection, what: Literal["epoch", "indexed"]) -> int:
+    """Return what the log notes in `writer`: the epoch of who may write, or up to which seq `ids` is filled.
+
+    Raises:
+        CorruptLog: If there is no such note.
+
+    """
+    found = connection.execute(f"SELECT {what} FROM writer").fetchone()  # noqa: S608  # one of two constants
+    if not found or not isinstance(found[0], int):
+        raise CorruptLog("the log's table `writer` is not what was written: `synlearner log repair` makes it anew")
+    return found[0]
 
 
 def unreadable(path: Path, error: Exception) -> LogError:

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 import msgspec
 
+from synlearner.events.database import noted
 from synlearner.events.rows import Found
 
 MERGE = 16_384
 """New events whose ids are in memory, at most: about 2 MB, and 20 ms of reading for who opens the log."""
 
 _NEWER = "SELECT id, seq FROM events WHERE seq > ? ORDER BY seq"
-_INDEXED = "SELECT indexed FROM writer"
 _MERGE = "INSERT INTO ids SELECT id, seq FROM events WHERE seq > ? AND seq <= ? ORDER BY id"
 _KNOWN = "SELECT id, seq FROM ids WHERE id IN (SELECT value FROM json_each(?))"
 _FOUND = "SELECT seq, kind, payload_digest FROM events WHERE seq = ? AND id = ?"
@@ -40,7 +40,7 @@ class Ids:
 
     def catch_up(self, connection: sqlite3.Connection) -> None:
         """Take in what another process has appended. The writer does so once."""
-        (indexed,) = connection.execute(_INDEXED).fetchone()
+        indexed = noted(connection, "indexed")
         if indexed != self._indexed:
             self._indexed = indexed
             self._recent = {id_: seq for id_, seq in self._recent.items() if seq > indexed}
@@ -83,7 +83,7 @@ def problems_of_ids(connection: sqlite3.Connection) -> list[str]:
     """Return which events the table of ids does not fit."""
     if not _has_table(connection):
         return []
-    (indexed,) = connection.execute(_INDEXED).fetchone()
+    indexed = noted(connection, "indexed")
     found = (connection.execute(query, (indexed,) if "?" in query else ()) for query in _DAMAGES)
     seqs = {seq for rows in found for (seq,) in rows}
     return [f"event {seq}: the table of ids does not fit its id" for seq in sorted(seqs)]

@@ -10,7 +10,7 @@ from typing import Self
 
 from synlearner.errors import HomeLocked
 
-if sys.platform == "win32":
+if sys.platform == "win32":  # pragma: no cover  # there are no tests on Windows
     import msvcrt
 
     def _try_lock(handle: int) -> bool:

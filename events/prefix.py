@@ -142,10 +142,9 @@ def _rows(log: StoredLog, after: int) -> Iterator[Row]:
         try:
             page = list(log.rows(after=after, until=after + PAGE))
         except CorruptLog:
-            page = []
             for seq in range(after + 1, after + PAGE + 1):
-                row = list(log.rows(after=seq - 1, until=seq))
-                yield from row
+                yield from list(log.rows(after=seq - 1, until=seq))
+            raise
         if not page:
             return
         yield from page

@@ -25,7 +25,7 @@ from synlearner.events.committing import INSERT, Pen, check_epoch, hash_text, he
 from synlearner.events.database import (
     FAILURES,
     NotOurs,
-    current_epoch,
+    noted,
     open_database,
     problems_inside,
     take_over,
@@ -80,20 +80,22 @@ class SqliteLog:
         if not self._pen:
             raise LogError(f"'{self.path}' is open for reading: open the home with write=True to append")
         entries = prepare(drafts)
-        if not entries and self.head().seq == expected_seq:
+        if not entries:
+            head = self.head()
+            if head.seq != expected_seq:
+                first_seq_of_repeat([], {}, head=head, expected_seq=expected_seq)
             return []
         with self._mutex:
             connection = self._connection()
             try:
                 rows = self._pen.commit(connection, entries, expected_seq)
             except (*FAILURES, OSError) as error:
-                events = self._outcome(entries, error)
+                events = self._outcome(connection, self._pen.epoch, entries, error)
                 self._acknowledge(Head(events[-1].seq, events[-1].hash))
                 return events
             if rows is None:
                 return self._repeated(entries, expected_seq)
-            if rows:
-                self._acknowledge(Head(rows[-1][0], rows[-1][-1].hex()))
+            self._acknowledge(Head(rows[-1][0], rows[-1][-1].hex()))
         return Appended(rows)
 
     def read(self, *, after: int = 0, until: int | None = None) -> Iterator[Event]:
@@ -263,19 +265,19 @@ class SqliteLog:
         first = first_seq_of_repeat(entries, found, head=head, expected_seq=expected_seq)
         return list(self.read(after=first - 1, until=first - 1 + len(entries)))
 
-    def _outcome(self, entries: Sequence[Entry], error: Exception) -> list[Event]:
+    def _outcome(
+        self, connection: sqlite3.Connection, epoch: int, entries: Sequence[Entry], error: Exception
+    ) -> list[Event]:
         """Return the events if they are on disk in spite of *error*, else raise LogError.
 
         After an error the outcome of a commit is unknown, and the connection may believe what the disk does not
         hold: so a new one looks.
         """
-        epoch = self._pen.epoch if self._pen else 0
-        if self._open:
-            self._open.close()
+        connection.close()
         self._open, self._ids = None, Ids()
         try:
             self._open = open_database(self.path, write=True)
-            check_epoch(current_epoch(self._open), epoch)
+            check_epoch(noted(self._open, "epoch"), epoch)
             self._pen = Pen(epoch, self.base)
             there = len(self.find(entry.draft.id for entry in entries)) == len(entries)
             # A failed sync may have left the batch in the page cache alone. A checkpoint writes it once more, to the

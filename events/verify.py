@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-from msgspec import structs
 
 from synlearner.errors import ConfigError, CorruptLog, LogError, NotTrusted
-from synlearner.events.addresses import Address, is_address, parse_address
+from synlearner.events.addresses import is_address, parse_address
 from synlearner.events.anchor import Anchor
 from synlearner.events.blobs import BlobStore, references
 from synlearner.events.checks import explain, fault, missing, recompute
@@ -65,7 +64,9 @@ def verify(home_path: Path | str) -> Report:
 
     """
     if is_address(home_path):
-        return _verify_on_server(parse_address(str(home_path)))
+        from synlearner.events.server_verify import verify_on_server  # noqa: PLC0415  # only for who has a home there
+
+        return verify_on_server(parse_address(str(home_path)))
     try:
         return _verify_in_folder(Path(home_path))
     except OSError as error:
@@ -75,7 +76,7 @@ def verify(home_path: Path | str) -> Report:
 
 
 def _verify_in_folder(home: Path) -> Report:
-    survey = _Survey(home)
+    survey = Survey(home)
     try:
         check_home(home)
         # The anchor first: what is anchored now must be in the log then.
@@ -96,27 +97,7 @@ def _verify_in_folder(home: Path) -> Report:
     return survey.done()
 
 
-def _verify_on_server(address: Address) -> Report:
-    from synlearner.events.postgres import PostgresLog  # noqa: PLC0415  # only for who has a home there
-    from synlearner.events.server_blobs import blobs_on_server  # noqa: PLC0415
-
-    survey = _Survey(address.folder())
-    survey.store = blobs_on_server(address)
-    survey.anchored = Anchor(address.folder() / ANCHOR).read()
-    log = PostgresLog(address, anchor=None, write=False)
-    try:
-        survey.look_at_events(log)
-    finally:
-        log.close()
-        survey.store.close()
-    if survey.anchored:  # each machine has its own, of what it has seen acknowledged
-        survey.look_at_anchor()
-    report = survey.done()
-    problems = [structs.replace(each, file="events" if each.file == LOG else each.file) for each in report.problems]
-    return structs.replace(report, problems=problems)
-
-
-def _look_at_parents(home: Path, survey: "_Survey") -> Head:
+def _look_at_parents(home: Path, survey: "Survey") -> Head:
     """Check what a fork reads elsewhere, and return the end of that; `EMPTY` for no fork."""
     found = parent_of(home)
     if found is None:
@@ -137,7 +118,7 @@ def _look_at_parents(home: Path, survey: "_Survey") -> Head:
     return found[1]
 
 
-def _open(home: Path, survey: "_Survey", base: Head) -> SqliteLog | None:
+def _open(home: Path, survey: "Survey", base: Head) -> SqliteLog | None:
     try:
         return SqliteLog(home / LOG, anchor=None, write=False, base=base)
     except ConfigError as error:  # a damaged header looks like a foreign file
@@ -145,8 +126,8 @@ def _open(home: Path, survey: "_Survey", base: Head) -> SqliteLog | None:
         return None
 
 
-class _Survey:
-    """What has been found so far."""
+class Survey:
+    """What has been found so far in one home."""
 
     def __init__(self, home: Path) -> None:
         self.anchored: Head | None = None
@@ -162,12 +143,14 @@ class _Survey:
         self._redacted: set[int] = set()
 
     def report(self, seq: int | None, kind: str, file: str, what: str) -> None:
+        """Note a problem, if there are not too many."""
         if len(self._problems) < MOST:
             self._problems.append(Problem(seq, kind, file, what))
         elif len(self._problems) == MOST:
             self._problems.append(Problem(None, "", file, f"more than {MOST} problems: the others are not listed"))
 
     def done(self) -> Report:
+        """Return what has been found."""
         return Report(self._events, self._head.hash, len(self._blobs), self._problems)
 
     def look_at_events(
@@ -203,6 +186,7 @@ class _Survey:
             self.report(None, "", self._log, str(error))
 
     def look_at_anchor(self) -> None:
+        """Compare the end that was found with the one that was anchored."""
         anchored, end = self.anchored, self._head.seq
         if anchored is None:
             if end:
@@ -223,8 +207,8 @@ class _Survey:
         if any(fault(row, hash_, expected) == "" for hash_ in previous):
             self._look_at_content(row)
             return [_hex(row.hash)]
-        others = log.rows() if len(self._problems) < SEARCHES else ()
         try:
+            others = log.rows() if len(self._problems) < SEARCHES else ()
             what = explain(row, previous[0], expected, others)
         except NotTrusted:
             what = explain(row, previous[0], expected, ())

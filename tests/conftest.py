@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from commands import Ran, Run, quick_settings
 from engines import model, served, vllm, wide  # noqa: F401 - fixtures
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from servers import binaries, private_server
 from worlds import tiny_model, write_stream
 
@@ -16,6 +16,15 @@ from synlearner.cli import main
 
 settings.register_profile("dev", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(  # `tests/mutants`: the same examples for each, and a failure is enough
+    "mutants",
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 SHARED = Path(__file__).parents[2] / "shared"

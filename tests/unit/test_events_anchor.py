@@ -99,3 +99,23 @@ def test_it_is_forced_to_disk_at_most_once_a_second_and_at_the_end(path: Path, m
     anchor.close()
     anchor.close()
     assert len(synced) == 3
+
+
+@pytest.mark.parametrize("slot", [0, 1])
+def test_the_next_write_goes_to_the_slot_that_is_damaged(path: Path, slot: int) -> None:
+    write(path, *HEADS[:2])
+    damaged = bytearray(path.read_bytes())
+    damaged[4096 * slot] ^= 1
+    path.write_bytes(damaged)
+    other = HEADS[1 - slot]
+    assert Anchor(path).heads() == [other]
+    write(path, HEADS[4])
+    assert Anchor(path).heads() == [HEADS[4], other]
+
+
+def test_the_name_of_a_new_anchor_is_forced_to_disk_and_only_that(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("synlearner.events.anchor.sync_folder", synced.append)
+    write(path, *HEADS[:2])
+    write(path, HEADS[2])
+    assert synced == [path.parent]

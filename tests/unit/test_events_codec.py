@@ -1,3 +1,4 @@
+from collections import OrderedDict
 from typing import Any, ClassVar
 
 import pytest
@@ -176,6 +177,9 @@ def test_an_old_version_is_lifted_step_by_step(monkeypatch: pytest.MonkeyPatch) 
     assert decode("run_finished", 1, b'{"given":4,"tasks":2,"gone":0}') == RunFinished(tasks=2, delivered=5)
     assert decode("run_finished", 2, b'{"given":4,"tasks":2}') == RunFinished(tasks=2, delivered=5)
     assert decode("run_finished", 3, b'{"delivered":5,"tasks":2}') == RunFinished(tasks=2, delivered=5)
+    for payload in (b"[]", b'{"tasks":2}', b'{"given":"4","tasks":2}'):
+        with pytest.raises(CorruptLog, match="does not have the shape of run_finished version 1: "):
+            decode("run_finished", 1, payload)
 
 
 def test_blobs_that_a_fact_names_are_found() -> None:
@@ -224,3 +228,14 @@ def _sample() -> SampleGenerated:
     return SampleGenerated(
         round=0, prompt=0, index=0, text="", token_ids=[], logprobs=[], finish="stop", policy="ab", engine="scripted"
     )
+
+
+def test_what_is_named_is_what_cannot_be_written_and_not_what_stands_before_it() -> None:
+    with pytest.raises(ConfigError, match=r"nan at \$\.accuracy"):
+        encode(_student(samples=[2**53, -(2**53)], accuracy=float("nan")))
+
+
+def test_json_that_another_type_writes_is_taken_if_it_comes_back_equal() -> None:
+    assert codec.encode_json({"b": OrderedDict(y=1, x=2), "a": 1}, "it") == b'{"a":1,"b":{"x":2,"y":1}}'
+    with pytest.raises(ConfigError, match="it: it does not come back from JSON as it went in"):
+        codec.encode_json({"a": (1, 2)}, "it")

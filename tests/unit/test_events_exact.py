@@ -27,6 +27,7 @@ class Every(msgspec.Struct, kw_only=True):
     wholes: list[int]
     reals: list[float]
     texts: list[str]
+    flags: list[bool]
     names: dict[str, float]
     deep: dict[str, list[int]]
     inner: Inner
@@ -38,7 +39,8 @@ class Every(msgspec.Struct, kw_only=True):
 def every(**other: Any) -> Every:
     values: dict[str, Any] = {
         "whole": 1, "real": 1.5, "text": "é", "flag": True, "wholes": [1, 2], "reals": [1.5], "texts": ["a"],
-        "names": {"a": 1.5}, "deep": {"a": [1]}, "inner": Inner(1), "inners": [Inner(1)], "pair": (1.5, 2.5),
+        "flags": [True], "names": {"a": 1.5}, "deep": {"a": [1]}, "inner": Inner(1), "inners": [Inner(1)],
+        "pair": (1.5, 2.5),
         "free": {"a": [1, 1.5, None, True, {"b": "c"}]},
     }  # fmt: skip
     return Every(**(values | other))
@@ -49,6 +51,7 @@ is_faithful = faithful(Every)
 
 def test_exact_values_are_taken_at_their_word() -> None:
     assert is_faithful(every())
+    assert is_faithful(every(whole=-LARGEST))
     assert is_faithful(every(whole=LARGEST, wholes=[-LARGEST, LARGEST, LARGEST], reals=[1.7e308, 1.7e308], texts=[]))
 
 
@@ -60,7 +63,7 @@ def test_exact_values_are_taken_at_their_word() -> None:
         {"text": b"a"}, {"text": None}, {"flag": 1},
         {"wholes": (1, 2)}, {"wholes": [1, True]}, {"wholes": [1.0]}, {"wholes": [-LARGEST - 1]}, {"wholes": {1}},
         {"reals": [1.5, 1]}, {"reals": [1.5, float("inf")]}, {"reals": [float("inf"), float("-inf")]},
-        {"texts": [None]}, {"names": {"a": 1}}, {"names": {1: 1.5}}, {"names": [1.5]},
+        {"flags": [True, 1]}, {"texts": [None]}, {"names": {"a": 1}}, {"names": {1: 1.5}}, {"names": [1.5]},
         {"deep": {"a": (1,)}}, {"deep": {"a": [LARGEST + 1]}}, {"deep": {"a": 1}},
         {"inner": {"number": 1}}, {"inner": Inner(LARGEST + 1)}, {"inners": [Inner(1), None]},
         {"free": {"a": (1,)}}, {"free": {"a": {1: 2}}}, {"free": {"a": [float("nan")]}}, {"free": {"a": 2**60}},
@@ -80,12 +83,32 @@ def test_a_subclass_is_not_the_class() -> None:
     assert not is_free_json({Text("a"): 1})
 
 
-def test_a_shape_without_a_rule_is_refused_when_the_program_starts() -> None:
-    class Optional(msgspec.Struct):
-        field: list[int | None]
+@pytest.mark.parametrize(
+    ("hint", "kind"),
+    [
+        (list[int | None], "a union"), (set[int], "a type"), (tuple[int, str], "a type"), (dict[int, int], "a type"),
+        (bytes, "a type"),
+    ],
+)  # fmt: skip
+def test_a_shape_without_a_rule_is_refused_when_the_program_starts(hint: Any, kind: str) -> None:
+    shape = msgspec.defstruct("Shape", [("field", hint)])
+    with pytest.raises(TypeError, match=f"{kind} that has no rule here yet"):
+        faithful(shape)
 
-    with pytest.raises(TypeError, match="a union that has no rule here yet"):
-        faithful(Optional)
+
+def test_free_json_goes_up_to_the_largest_number_and_the_deepest_level() -> None:
+    assert is_free_json([LARGEST, -LARGEST, 1.5])
+    assert not is_free_json([LARGEST + 1])
+    assert not is_free_json([-LARGEST - 1])
+    assert is_free_json([[[1]]], levels=2)
+    assert not is_free_json([[[1]]], levels=1)
+    assert is_free_json({"a": {"b": {"c": 1}}}, levels=2)
+    assert not is_free_json({"a": {"b": {"c": 1}}}, levels=1)
+    deep: Any = []
+    for _ in range(100):
+        deep = [deep]
+    assert is_free_json(deep)
+    assert not is_free_json([deep])
 
 
 @quick

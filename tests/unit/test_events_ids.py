@@ -114,6 +114,7 @@ def test_a_log_of_format_1_is_read_as_it_is(old: Path) -> None:
     assert {place.seq for place in log.find([draft(3).id, "x"]).values()} == {3}
     assert log.problems() == []
     log.close()
+    database.snapshot(old, old.with_name("copy"))
     assert old.read_bytes() == before
 
 
@@ -128,3 +129,27 @@ def test_a_log_of_format_1_gets_the_new_tables_when_it_is_written_to(old: Path) 
     log = SqliteLog(old, anchor=None, write=True)
     assert log.append(drafts(10, 10), expected_seq=9)[0].seq == 10
     assert [event.seq for event in log.read()] == list(range(1, 11))
+
+
+def test_a_writer_that_opens_a_log_knows_what_is_in_it(path: Path) -> None:
+    for _ in range(2):
+        log = SqliteLog(path, anchor=None, write=True)
+        place = log.head().seq
+        assert [event.seq for event in log.append(drafts(1, 3), expected_seq=place)] == [1, 2, 3]
+        log.close()
+    assert place == 3
+
+
+def test_only_what_is_new_is_read_to_know_its_ids(path: Path) -> None:
+    log = SqliteLog(path, anchor=None, write=True)
+    reader = SqliteLog(path, anchor=None, write=False)
+    asked: list[str] = []
+    reader._connection().set_trace_callback(asked.append)
+    for first in (1, 4, 7):
+        log.append(drafts(first, first + 2), expected_seq=first - 1)
+        assert len(reader.find([draft(first).id])) == 1
+    assert [sql.split("> ")[1].split()[0] for sql in asked if sql.startswith("SELECT id, seq FROM events")] == [
+        "0", "3", "6",
+    ]  # fmt: skip
+    reader.close()
+    log.close()

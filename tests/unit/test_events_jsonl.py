@@ -16,6 +16,7 @@ from synlearner.events import (
     chain,
     export,
     import_,
+    jsonl,
     payload_digest,
     verify,
 )
@@ -83,6 +84,7 @@ def changed(line: str, **fields: Any) -> str:
     [
         (lambda lines: [lines[0], lines[1][:-2], *lines[2:]], ConfigError, "line 2 is not an event"),
         (lambda lines: [*lines, "[]"], ConfigError, "line 5 is not an event"),
+        (lambda lines: [changed(lines[0], payload=None), *lines[1:]], CorruptLog, r"line 1: event 1 .* is not what"),
         (lambda lines: [changed(lines[0], more=1), *lines[1:]], ConfigError, "line 1 is not an event"),
         (lambda lines: [changed(lines[0], hash="xyz"), *lines[1:]], ConfigError, "line 1 is not an event"),
         (
@@ -150,6 +152,16 @@ def test_a_history_with_an_id_that_stands_twice_is_refused(home: Home) -> None:
         import_(lines, home)
     assert home.log.head() == EMPTY
     assert import_(lines[:1], home) == 1
+
+
+def test_a_line_without_end_is_refused_by_its_number(file: Path, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = max(map(len, file.read_bytes().splitlines(keepends=True)))
+    monkeypatch.setattr(jsonl, "LONGEST", longest - 1)
+    with pytest.raises(ConfigError, match=r"line \d has more than .* bytes: pass a file that was exported"):
+        import_(file, home)
+    assert home.log.head() == EMPTY
+    monkeypatch.setattr(jsonl, "LONGEST", longest)
+    assert import_(file, home) == 4
 
 
 def test_a_file_that_is_not_there_is_named(home: Home, tmp_path: Path) -> None:

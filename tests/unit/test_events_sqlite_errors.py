@@ -99,15 +99,20 @@ class Failing:
 def test_after_an_error_the_disk_says_whether_the_batch_is_there(log: SqliteLog, path: Path, committed: bool) -> None:
     log.append([draft(0)], expected_seq=0)
     log._open = Failing(log._connection(), commit=committed)  # type: ignore[assignment]
-    batch = [draft(1), draft(2)]
+    failed = log._connection()
+    batch = [draft(1), draft(2), draft(3)]
     if committed:
-        assert [event.seq for event in log.append(batch, expected_seq=1)] == [2, 3]
+        assert [event.seq for event in log.append(batch, expected_seq=1)] == [2, 3, 4]
         assert Anchor(path.with_name("log.anchor")).read() == log.head()
+        # The writer knows now what went through: also at the place where something new would come.
+        assert [event.seq for event in log.append(batch, expected_seq=4)] == [2, 3, 4]
     else:
         with pytest.raises(LogError, match="cannot be written: disk I/O error"):
             log.append(batch, expected_seq=1)
-    assert log.head().seq == (3 if committed else 1)
-    assert [event.seq for event in log.append(batch, expected_seq=1)] == [2, 3]
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        failed.execute("SELECT 1")
+    assert log.head().seq == (4 if committed else 1)
+    assert [event.seq for event in log.append(batch, expected_seq=1)] == [2, 3, 4]
 
 
 def test_a_batch_that_may_be_in_the_page_cache_alone_is_written_once_more(log: SqliteLog, path: Path) -> None:

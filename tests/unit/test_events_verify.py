@@ -48,10 +48,15 @@ def test_a_home_that_is_as_it_was_written_has_no_problems(path: Path) -> None:
     report = verify(str(path))
     with Home.open(path) as home:
         assert (report.events, report.digest, report.blobs, report.problems) == (8, home.log.head().hash, 1, [])
+    with pytest.raises(AttributeError, match="immutable"):
+        report.events = 9  # type: ignore[misc]
 
 
-def test_an_empty_home_has_no_problems(tmp_path: Path) -> None:
+@pytest.mark.parametrize("anchored", [True, False])
+def test_an_empty_home_has_no_problems(tmp_path: Path, anchored: bool) -> None:
     Home.open(tmp_path, create=True).close()
+    if not anchored:
+        (tmp_path / "log.anchor").unlink()
     report = verify(tmp_path)
     assert (report.events, report.digest, report.blobs, report.problems) == (0, "0" * 64, 0, [])
 
@@ -195,6 +200,8 @@ def test_a_blob_that_is_gone_or_changed_is_named_with_its_event(
         (digest,) = home.blobs.digests()
         damage(home.blobs.path(digest))
     (problem,) = verify(path).problems
+    with pytest.raises(AttributeError, match="immutable"):
+        problem.seq = 6  # type: ignore[misc]
     assert (problem.seq, problem.kind, problem.file) == (5, "set_scored", f"blobs/{digest[:2]}/{digest}")
     assert problem.what.startswith(f"blob {digest} {what}")
 
