@@ -1,7 +1,7 @@
 """Is a text about as surprising as real ones? A band of perplexity, taken from the card's seeds.
 
 What a reference model finds much easier than every real row is repetition or a commonplace, what it finds much harder
-is garbage (reference/method.md, section 8.6). The reference model is the untrained policy (`synlearner.policies.surprise`).
+is garbage. The reference model is the untrained policy (`synlearner.policies.surprise`).
 Figures of models are recorded, and quality follows from what was recorded: a log is verified without the model.
 """
 
