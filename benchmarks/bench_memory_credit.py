@@ -13,7 +13,6 @@ is drawn (`--noise bernoulli`: 0 or 1; `group`: the mean of 6 such samples, as a
 
 Gap closed is (mean gain of the chosen) / (mean gain of the best four), over the last 1,500 episodes of 200 per family,
 or over all episodes of the shorter streams; AUC that of the learnt estimates, ranking harmful items below all others.
-Source of the setting: reference/memory.md §4.2.
 
 The settings of recall were chosen on the seeds 1000 to 7059 of another simulator of the same worlds: those from
 `--first` on, 20,000 by default, are fresh.

@@ -1,6 +1,6 @@
 """A copy of the vectors in ChromaDB: disposable, append-only, and never believed. The only file that imports it.
 
-What was measured of it (reference/memory.md §6) shapes this file. Two builds of the same data differ: so it only
+What was measured of it shapes this file. Two builds of the same data differ: so it only
 proposes ids, and who asks computes the cosines again. Two processes destroy a collection: so only the process that
 holds the home writable ever opens it. Filters and metadata are a hundred times slower: so there are none. Deleting
 and replacing leak: so a generation is only added to, and a new one starts in a fresh folder. A damaged file can end
@@ -198,7 +198,7 @@ class ChromaMirror:
 
     def _fresh_status(self) -> _Status:
         generation = self.generation + 1
-        # A path that was used before may still be held by the library: see reference/memory.md §6, fact 16.
+        # A path that was used before may still be held by the library.
         name = f"g{generation:04}-{uuid4().hex[:8]}"
         return _Status(fingerprint=self._fingerprint, dimension=self._dimension, generation=generation, folder=name)
 

@@ -18,7 +18,6 @@ event, so a fold only takes it over. `s2` is the variance of outcomes within the
 
 An item that comes along with better ones is not praised for them, as equal shares would do: `benchmarks/bench_memory_credit.py` compares.
 Items that others were learnt from move by `DISCOUNT` of their descendants' move for each step along provenance.
-Source of the rule: reference/memory.md §4.2 and §4.3.
 """
 
 import math

@@ -14,7 +14,7 @@ harm (mean + `abstain` deviations below 0) is considered, but not chosen. Polari
 advice to avoid something that helps has a positive one.
 
 Everything is computed in one fixed order from float64, so a recorded recall can be recomputed to the last bit;
-docs/MEMORY.md does one by hand. Source: reference/memory.md §4.3.
+docs/MEMORY.md does one by hand.
 """
 
 import math

@@ -9,7 +9,7 @@ from synlearner.events.types import ExperienceItem
 
 PRIOR_MEAN = 0.0
 PRIOR_VARIANCE = 0.15**2
-"""Of the gain that an untried item brings, in units of the outcome. Source: reference/memory.md §4.2."""
+"""Of the gain that an untried item brings, in units of the outcome."""
 
 MICRO = 1_000_000
 """Outcomes are summed in millionths."""
