@@ -70,8 +70,7 @@ class Executor:
         self._policy = policy
         self._stream = stream
         self._watcher = watcher
-        self.scorer = Scorer(self._vectors, embedder, reward, nli)
-        self.scorer.surprise = Measured(policy.surprises)
+        self.scorer = Scorer(self._vectors, embedder, reward, Measured(policy.surprises), nli)
 
     def perform(self, state: RunState, action: decide.Action) -> list[Draft]:
         """Return the drafts that *action* leads to, in one batch."""

@@ -16,7 +16,7 @@ from synlearner.agent.nli import NliJudge, NliModel
 from synlearner.agent.planning import pair_coverage
 from synlearner.agent.probe import SecondFieldProbe, has_second, told_by_second
 from synlearner.agent.scoring import PoolSample, RoundScores, read_reference, score_round
-from synlearner.agent.surprise import Measured, Surprise, SurpriseUnknown
+from synlearner.agent.surprise import Surprise, SurpriseUnknown
 from synlearner.agent.tasks import TaskState
 from synlearner.agent.user_reward import Reward, RewardFailure
 from synlearner.agent.vectors import Vectors
@@ -31,16 +31,15 @@ Drafts = list[tuple[AnyFact, tuple[int, ...], dict[str, Any]]]
 class Scorer:
     """Scores rounds. Judges are made once for what they learn from: a task's seeds, or seeds and accepted samples."""
 
-    surprise: Surprise = Measured(lambda _: None)
-    """By the policy's model; when a run is verified, what the log holds of it. Nobody knows where there is no model."""
-
     def __init__(
-        self, vectors: Vectors, embedder: Embedder, reward: Reward | None, nli: NliModel | None = None
+        self, vectors: Vectors, embedder: Embedder, reward: Reward | None, surprise: Surprise, nli: NliModel | None
     ) -> None:
         self._vectors = vectors
         self._embedder = embedder
         self.reward = reward
         """The user's own; when a run is verified, what the log holds of it."""
+        self.surprise = surprise
+        """By the policy's model; when a run is verified, what the log holds of it."""
         self._nli = nli
         self._judges: dict[str, tuple[tuple[int, ...], Judge]] = {}
 

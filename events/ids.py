@@ -70,7 +70,6 @@ class Ids:
             self.catch_up(connection)
         else:
             self._recent.update(zip(ids, range(last - len(ids) + 1, last + 1), strict=True))
-            self._seen = last
 
     def merge(self, connection: sqlite3.Connection, last: int, *, least: int = MERGE) -> None:
         """Inside a transaction that ends at seq *last*: write the new ids to their table, if there are so many."""

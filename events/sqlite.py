@@ -82,7 +82,7 @@ class SqliteLog:
         entries = prepare(drafts)
         if not entries:
             head = self.head()
-            if head.seq != expected_seq:
+            if head.seq != expected_seq:  # nothing was appended before, so this refuses
                 first_seq_of_repeat([], {}, head=head, expected_seq=expected_seq)
             return []
         with self._mutex:

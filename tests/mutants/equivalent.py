@@ -19,7 +19,6 @@ EQUIVALENT: dict[str, str] = {
     "database <module>: 1024 -> 1023": "how many pages a backup copies at a time",
     "exact _are_free: kinds <= _PLAIN -> kinds < _PLAIN": _SHORT,
     "exact _are_int: sum(map(abs, values)) <= LARGEST -> sum(map(abs, values)) < LARGEST": _SHORT,
-    "ids Ids.added: self._seen = last -> pass": "the writer reads ids again behind a merge alone, where none are new",
     "ids Ids.catch_up: seq > indexed -> seq >= indexed": "an id in both places is found once",
     "exact _check_of: 0 -> 1 (place 3)": "where the items of a tuple are looked at, all have one type",
     "jsonl _lines_in: 1 -> 2": "one byte more of a line that is refused",

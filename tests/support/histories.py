@@ -1,5 +1,6 @@
 """Small histories for tests that need no agent, and ways to change them as no SynLearner would."""
 
+import errno
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -7,7 +8,18 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from synlearner.events import EMPTY, Draft, Event, Head, Home, RunFinished, SetScored, SqliteLog
+from synlearner.events import (
+    EMPTY,
+    Draft,
+    Event,
+    FeedbackGiven,
+    Head,
+    Home,
+    MemoryLog,
+    RunFinished,
+    SetScored,
+    SqliteLog,
+)
 from synlearner.events.forked import ForkedLog
 from synlearner.events.lineage import Shared
 
@@ -22,6 +34,31 @@ def small_home(path: Path) -> Path:
             drafts[place] = Draft(fact=scored, id=str(place))
         home.log.append(drafts, expected_seq=0)
     return path
+
+
+def home_of_feedback(path: Path, count: int) -> Path:
+    """Make a home of *count* events whose payloads may be redacted."""
+    with Home.open(path, create=True) as home:
+        facts = [FeedbackGiven(target="task:a", score=0, text=f"text {n}", source="me") for n in range(count)]
+        home.log.append([Draft(fact=fact, id=str(n)) for n, fact in enumerate(facts)], expected_seq=0)
+    return path
+
+
+def draft(number: int, **more: Any) -> Draft:
+    """Return a draft with an id of its own."""
+    return Draft(fact=RunFinished(tasks=number, delivered=0), id=f"id {number}", **more)
+
+
+def memory(count: int) -> MemoryLog:
+    """Make a log of *count* events."""
+    log = MemoryLog()
+    log.append([draft(number) for number in range(1, count + 1)], expected_seq=0)
+    return log
+
+
+def failing(*_: object, **__: object) -> Any:
+    """Fail as a disk does, in the place of what would use it."""
+    raise OSError(errno.EIO, "Input/output error")
 
 
 def change(home: Path, sql: str, *values: object) -> None:

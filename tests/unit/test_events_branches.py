@@ -1,16 +1,14 @@
 """Branches of the log core that are rarely taken, each by what it is there for."""
 
-import errno
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
 
 import pytest
-from histories import change, small_home
+from histories import change, draft, failing, memory, small_home
 
 from synlearner.errors import AppendConflict, ConfigError, CorruptLog, LogError
 from synlearner.events import (
@@ -20,7 +18,6 @@ from synlearner.events import (
     Draft,
     Head,
     Home,
-    MemoryLog,
     RunFinished,
     SqliteLog,
     WriterLock,
@@ -33,20 +30,6 @@ from synlearner.events import (
 from synlearner.events.repair import repair
 from synlearner.events.rows import Row, prepare, seal
 from synlearner.events.sqlite import QUICK, SLOW
-
-
-def draft(number: int, **more: Any) -> Draft:
-    return Draft(fact=RunFinished(tasks=number, delivered=0), id=f"id {number}", **more)
-
-
-def memory(count: int) -> MemoryLog:
-    log = MemoryLog()
-    log.append([draft(number) for number in range(1, count + 1)], expected_seq=0)
-    return log
-
-
-def failing(*_: object, **__: object) -> Any:
-    raise OSError(errno.EIO, "Input/output error")
 
 
 @pytest.fixture

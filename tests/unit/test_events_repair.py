@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from histories import change, small_home
+from histories import change, home_of_feedback, small_home
 
 from synlearner.errors import ConfigError, CorruptLog, HomeLocked, LogError
 from synlearner.events import Anchor, Draft, FeedbackGiven, Head, Home, RunFinished, fork, verify
@@ -162,10 +162,7 @@ def test_what_a_newer_program_wrote_is_not_cut_off(home: Path) -> None:
 
 
 def test_a_payload_that_was_taken_out_stays_out_as_long_as_the_event_says_so(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    with Home.open(home, create=True) as opened:
-        facts = [FeedbackGiven(target="task:a", score=0, text=f"text {n}", source="me") for n in range(6)]
-        opened.log.append([Draft(fact=fact, id=str(n)) for n, fact in enumerate(facts)], expected_seq=0)
+    home = home_of_feedback(tmp_path / "home", 6)
     redact(home, [3], "asked")
     redact(home, [2], "asked")
     change(home, "UPDATE events SET id = 'x' WHERE seq = 8")

@@ -1,6 +1,5 @@
 """Branches of a repair that are rarely taken, each by what it is there for."""
 
-import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,14 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from histories import change, small_home
+from histories import change, failing, home_of_feedback, small_home
 
 from synlearner.errors import CorruptLog, LogError
 from synlearner.events import (
     EMPTY,
     BlobStore,
     Draft,
-    FeedbackGiven,
     Home,
     MemoryLog,
     PayloadRedacted,
@@ -34,10 +32,6 @@ from synlearner.events.redaction import redact
 from synlearner.events.repair import repair
 from synlearner.events.rows import Row
 from synlearner.events.salvage import Salvage
-
-
-def failing(*_: object, **__: object) -> Any:
-    raise OSError(errno.EIO, "Input/output error")
 
 
 @pytest.fixture
@@ -120,10 +114,7 @@ def test_what_no_synlearner_wrote_is_cut_off(home: Path, payload: bytes, what: s
 
 
 def test_a_redaction_of_another_digest_does_not_excuse_an_empty_payload(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    with Home.open(home, create=True) as opened:
-        facts = [FeedbackGiven(target="task:a", score=0, text=f"text {n}", source="me") for n in range(3)]
-        opened.log.append([Draft(fact=fact, id=str(n)) for n, fact in enumerate(facts)], expected_seq=0)
+    home = home_of_feedback(tmp_path / "home", 3)
     redact(home, [2], "asked")
     with Home.open(home) as opened:
         told = opened.log.get(4).fact
@@ -192,10 +183,7 @@ def test_a_log_that_changes_while_it_is_repaired_is_left_alone(home: Path, monke
 
 
 def test_what_proves_an_older_payload_may_be_cut_off_by_a_newer_one(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    with Home.open(home, create=True) as opened:
-        facts = [FeedbackGiven(target="task:a", score=0, text=f"text {n}", source="me") for n in range(4)]
-        opened.log.append([Draft(fact=fact, id=str(n)) for n, fact in enumerate(facts)], expected_seq=0)
+    home = home_of_feedback(tmp_path / "home", 4)
     redact(home, [2], "asked")
     change(home, "UPDATE events SET payload = x'' WHERE seq = 3")
     done = repair(home, dry=False)

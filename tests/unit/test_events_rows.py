@@ -3,15 +3,14 @@
 from typing import Any
 
 import pytest
+from histories import draft, memory
 
 from synlearner.errors import ConfigError, CorruptLog
 from synlearner.events import (
     EMPTY,
     Draft,
-    MemoryLog,
     PayloadRedacted,
     Redacted,
-    RunFinished,
     encode,
     payload_digest,
 )
@@ -19,17 +18,6 @@ from synlearner.events.checks import open_rows
 from synlearner.events.log import read_with_rows
 from synlearner.events.rows import Row, prepare
 from synlearner.events.tombstones import open_tombstone, redactions
-
-
-def draft(number: int, **more: Any) -> Draft:
-    return Draft(fact=RunFinished(tasks=number, delivered=0), id=f"id {number}", **more)
-
-
-def memory(count: int) -> MemoryLog:
-    log = MemoryLog()
-    log.append([draft(number) for number in range(1, count + 1)], expected_seq=0)
-    return log
-
 
 # ---- rows and the chain over them --------------------------------------------------------------------------------
 

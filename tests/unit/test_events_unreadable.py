@@ -1,6 +1,5 @@
 """A disk that does not answer is not damage: what the sweeps of `tests/faults` found, each by itself."""
 
-import errno
 import os
 import sqlite3
 from contextlib import closing
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from histories import small_home
+from histories import failing, small_home
 
 from synlearner.errors import LogError, NotTrusted
 from synlearner.events import BlobStore, Home, WriterLock, blobs, database, verify
@@ -22,10 +21,6 @@ from synlearner.events.stats import statistics
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     return small_home(tmp_path / "home")
-
-
-def failing(*_: object, **__: object) -> Any:
-    raise OSError(errno.EIO, "Input/output error")
 
 
 def test_a_lock_whose_holder_cannot_be_named_is_not_held(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

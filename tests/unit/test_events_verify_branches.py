@@ -3,19 +3,16 @@
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from histories import change, small_home
+from histories import change, draft, memory, small_home
 
 from synlearner.errors import CorruptLog, LogError
 from synlearner.events import (
     EMPTY,
-    Draft,
     Head,
     Home,
     MemoryLog,
-    RunFinished,
     SqliteLog,
     database,
     fork,
@@ -27,16 +24,6 @@ from synlearner.events.repair import repair
 from synlearner.events.rows import Row, prepare, seal
 from synlearner.events.sqlite import PAGE
 from synlearner.events.verify import Survey
-
-
-def draft(number: int, **more: Any) -> Draft:
-    return Draft(fact=RunFinished(tasks=number, delivered=0), id=f"id {number}", **more)
-
-
-def memory(count: int) -> MemoryLog:
-    log = MemoryLog()
-    log.append([draft(number) for number in range(1, count + 1)], expected_seq=0)
-    return log
 
 
 @pytest.fixture
