@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
-from pieces import PAIR, checked, unit_rows, vectors_of
+from pieces import PAIR, checked, judged, pooled, task_of, unit_rows, vectors_of
 from worlds import card, rows
 
+from synlearner.agent import judging
 from synlearner.agent.crossfit import FEWEST, Fitted, SharedJudge, StudentJudge, cross_fitted, enough, folds, newest
 from synlearner.agent.features import Matrix
 from synlearner.agent.judge import Scores, SeedsJudge, corrected
+from synlearner.agent.tasks import RoundState
 
 TOPICS = checked(card(seeds=rows(8)))
 COIN = ["heads", "tails"]
@@ -94,3 +96,12 @@ def test_chance_is_zero_and_certainty_one() -> None:
     found = np.array([[1 / 4, 0, 0, 3 / 4], [1, 0, 0, 0]])
     assert corrected(found, ["a", "a"], list("abcd")) == pytest.approx([0.0, 1.0])
     assert corrected(found, ["d", "b"], list("abcd")) == pytest.approx([2 / 3, -1 / 3])
+
+
+def test_what_this_round_accepted_is_not_learnt_from_when_it_is_judged_again() -> None:
+    """Floors and held-out judges are asked behind the scores, when the pool has the round's own samples already."""
+    pool = (pooled(3), pooled(4), pooled(7), pooled(8))
+    before = task_of(TOPICS, pool=pool[:2])
+    behind = task_of(TOPICS, pool=pool, round=RoundState(2, scores=(judged(7), judged(8), judged(9, accepted=False))))
+    assert judging._learnt_from(behind) == judging._learnt_from(before) == list(pool[:2])
+    assert judging._learnt_from(task_of(TOPICS, pool=pool, round=RoundState(3))) == list(pool)

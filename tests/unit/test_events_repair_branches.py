@@ -1,6 +1,7 @@
 """Branches of a repair that are rarely taken, each by what it is there for."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,13 @@ def test_a_repair_copies_where_links_are_impossible(home: Path, monkeypatch: pyt
     assert (home / "damaged-1" / "log.sqlite").read_bytes() == before
     assert not (home / "damaged-1" / "log.sqlite").samefile(home / "log.sqlite")
     assert len(synced) > len(done.files)
+
+
+def test_a_home_without_anything_derived_is_repaired_too(home: Path) -> None:
+    change(home, "UPDATE events SET id = 'x' WHERE seq = 4")
+    shutil.rmtree(home / "derived")
+    assert repair(home, dry=False).kept == 3
+    assert not (home / "damaged-1" / "derived").exists()
 
 
 def test_a_repair_on_a_disk_that_does_not_answer_is_an_error_in_one_line(
