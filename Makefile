@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup vllm demo test check faults coverage mutants format clean
+.PHONY: help setup vllm demo test check explore faults coverage mutants format clean
 
 help:
 	@echo "make setup   create .venv, install pinned versions, fetch the two small models (once)"
@@ -11,6 +11,7 @@ help:
 	@echo "make demo    run the built-in stream, offline"
 	@echo "make check   lint, types, import contracts, fast tests"
 	@echo "make test    all of that and the slow tests"
+	@echo "make explore  the property tests over random examples (the tests draw the same ones each time)"
 	@echo "make faults  failing disks, power losses, kills and flipped bits, all of them (an hour; the tests run short forms)"
 	@echo "make coverage  branches of the log core that its tests go through; fails below all of them"
 	@echo "make mutants   300 small changes to the log core, one at a time; fails if the tests miss more than 5 % of them"
@@ -47,6 +48,10 @@ check: static setup
 
 test: static setup
 	HF_HUB_OFFLINE=1 $(BIN)/pytest
+
+# Examples that no run met before; `make test` draws the same each time.
+explore: setup
+	HYPOTHESIS_PROFILE=explore HF_HUB_OFFLINE=1 $(BIN)/pytest -m "not slow" $$(grep -rl "from hypothesis" tests --include="test_*.py")
 
 faults: .venv/.installed
 	for sweep in errors losses kills flips; do PYTHONPATH=tests $(BIN)/python -m faults $$sweep || exit 1; done

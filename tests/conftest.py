@@ -14,8 +14,12 @@ from worlds import tiny_model, write_stream
 
 from synlearner.cli import main
 
-settings.register_profile("dev", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(  # the same examples in every run: what is red is red again, and green stays green
+    "repeatable", max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(  # `make explore`: other examples in every run
+    "explore", max_examples=200, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile(  # `tests/mutants`: the same examples for each, and a failure is enough
     "mutants",
     max_examples=40,
@@ -25,7 +29,7 @@ settings.register_profile(  # `tests/mutants`: the same examples for each, and a
     database=None,
     phases=[Phase.explicit, Phase.generate],
 )
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 SHARED = Path(__file__).parents[2] / "shared"
 """Real data beside the checkout, where there is any."""

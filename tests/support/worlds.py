@@ -4,6 +4,7 @@
 
 import hashlib
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def tiny_model(folder: Path, *, hidden: int = 32) -> Path:
         pad_token_id=fast.pad_token_id, bos_token_id=fast.convert_tokens_to_ids("<|im_start|>"), tie_word_embeddings=True,
     )  # fmt: skip
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(int(os.environ.get("TINY_MODEL_SEED", "0")))
         model: Any = LlamaForCausalLM(config)  # type: ignore[no-untyped-call]
     disable_progress_bar()  # type: ignore[no-untyped-call]
     model.save_pretrained(folder)

@@ -43,7 +43,7 @@ def test_the_adapter_has_no_say_and_stays(model: PolicyModel) -> None:
     trained = adapter(model)
     model.load_adapter(trained)
     before = one_by_one(model, TEXTS[0])
-    assert abs(before - untrained[0]) > 0.01, "this adapter changes what the model says"
+    assert abs(before - untrained[0]) > 1e-3, "this adapter changes what the model says"
     assert surprises(model, TEXTS) == untrained
     assert one_by_one(model, TEXTS[0]) == before, "it is on again"
     assert model.adapter() == trained
