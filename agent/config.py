@@ -140,6 +140,8 @@ class RewardSettings(SettingsPart):
     """Share of the labels' meanings in the judge of fidelity, where the card gives them; 0: the seeds alone."""
     student: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share in fidelity of a student of seeds and earlier rounds' accepted samples (`synlearner.agent.crossfit`)."""
+    likelihood: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share in fidelity of how likely the untrained policy finds a text behind each label (`synlearner.agent.likelihood`)."""
     relation: Annotated[float, Field(ge=0)] = 0.0
     """Pairs: weight of how little the second field alone gives the label away (`synlearner.agent.probe`); 0 asks nobody."""
     band: bool = False

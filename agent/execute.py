@@ -16,6 +16,7 @@ from synlearner.agent.delivery import choose_dataset
 from synlearner.agent.distilling import situation, teach
 from synlearner.agent.evaluating import check, evaluate
 from synlearner.agent.judging import Drafts, Scorer
+from synlearner.agent.likelihood import MeasuredLikelihood
 from synlearner.agent.nli import NliModel
 from synlearner.agent.overlap import leaked
 from synlearner.agent.planning import Planner, plan_reference
@@ -70,7 +71,8 @@ class Executor:
         self._policy = policy
         self._stream = stream
         self._watcher = watcher
-        self.scorer = Scorer(self._vectors, embedder, reward, Measured(policy.surprises), nli)
+        surprise, likelihood = Measured(policy.surprises), MeasuredLikelihood(policy.surprises)
+        self.scorer = Scorer(self._vectors, embedder, reward, surprise, likelihood, nli)
 
     def perform(self, state: RunState, action: decide.Action) -> list[Draft]:
         """Return the drafts that *action* leads to, in one batch."""

@@ -12,6 +12,7 @@ from synlearner.agent.constraints import weighted
 from synlearner.agent.crossfit import SharedJudge, StudentJudge, enough, newest
 from synlearner.agent.features import Matrix, word_rows
 from synlearner.agent.judge import Judge, make_judge
+from synlearner.agent.likelihood import Likelihood
 from synlearner.agent.nli import NliJudge, NliModel
 from synlearner.agent.planning import pair_coverage
 from synlearner.agent.probe import SecondFieldProbe, has_second, told_by_second
@@ -32,7 +33,13 @@ class Scorer:
     """Scores rounds. Judges are made once for what they learn from: a task's seeds, or seeds and accepted samples."""
 
     def __init__(
-        self, vectors: Vectors, embedder: Embedder, reward: Reward | None, surprise: Surprise, nli: NliModel | None
+        self,
+        vectors: Vectors,
+        embedder: Embedder,
+        reward: Reward | None,
+        surprise: Surprise,
+        likelihood: Likelihood,
+        nli: NliModel | None,
     ) -> None:
         self._vectors = vectors
         self._embedder = embedder
@@ -40,6 +47,8 @@ class Scorer:
         """The user's own; when a run is verified, what the log holds of it."""
         self.surprise = surprise
         """By the policy's model; when a run is verified, what the log holds of it."""
+        self.likelihood = likelihood
+        """Likewise."""
         self._nli = nli
         self._judges: dict[str, tuple[tuple[int, ...], Judge]] = {}
 
@@ -114,8 +123,11 @@ class Scorer:
             | self._told(task, plan, scores, settings),
             gains=scores.gains,
         )
-        unknown = self._surprise_of(task, settings)[1]
-        return [*drafts, (fact, (task.round.plan_seq,), {"no_band": unknown} if unknown else {})]
+        unknown = {
+            "no_band": self._surprise_of(task, settings)[1],
+            "no_likelihood": self._likelihood_of(task, settings)[1],
+        }
+        return [*drafts, (fact, (task.round.plan_seq,), {name: why for name, why in unknown.items() if why})]
 
     def compare(self, task: TaskState, settings: Settings) -> Drafts:
         """Return what the training judge and the held-out one say of the round's accepted samples."""
@@ -159,6 +171,7 @@ class Scorer:
             reward=reward,
             probe=self._probe(task, settings),
             surprise=self._surprise_of(task, settings)[0],
+            likelihood=self._likelihood_of(task, settings)[0],
         )
 
     def _probe(self, task: TaskState, settings: Settings) -> SecondFieldProbe | None:
@@ -192,6 +205,16 @@ class Scorer:
         except SurpriseUnknown as unknown:
             return None, str(unknown)
         return self.surprise, ""
+
+    def _likelihood_of(self, task: TaskState, settings: Settings) -> tuple[Likelihood | None, str]:
+        """Return who tells how likely texts are behind each label: None as above."""
+        if not (settings.reward.likelihood and task.card.labels):
+            return None, ""
+        try:
+            self.likelihood.ready(task.card)
+        except SurpriseUnknown as unknown:
+            return None, str(unknown)
+        return self.likelihood, ""
 
     def _read_reference(self, task: TaskState, plan: PromptsPlanned) -> Drafts:
         """Read the untrained policy's samples, and judge nothing: they are for comparison alone."""

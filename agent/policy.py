@@ -66,13 +66,16 @@ class Policy:
             probed=model is not None,
         )
 
-    def surprises(self, texts: Sequence[str]) -> list[float] | None:
-        """Return nats per token of texts under the untrained policy, whatever serves; None where no weights are here."""
+    def surprises(self, texts: Sequence[str], context: str = "") -> list[float] | None:
+        """Return nats per token of texts under the untrained policy, whatever serves; None where no weights are here.
+
+        They are read behind *context*, or where it is empty behind that of `synlearner.policies.surprise`.
+        """
         if self.model is None:
             return None
-        from synlearner.policies.surprise import surprises  # noqa: PLC0415 - loads torch
+        from synlearner.policies.surprise import CONTEXT, surprises  # noqa: PLC0415 - loads torch
 
-        return surprises(self.model, texts)
+        return surprises(self.model, texts, context or CONTEXT)
 
     def check_base(self) -> None:
         """Hash the base weights again, if they were loaded here.

@@ -15,7 +15,7 @@ from synlearner.agent.parsing import distinct_share, normal, words_fit
 
 Parts = dict[str, float]
 
-RAW = frozenset({"surprise"})
+RAW = frozenset({"likelihood", "surprise"})
 """Parts that are recorded as they are: what follows from them is in another part."""
 
 GATED = 1.0

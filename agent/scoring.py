@@ -12,6 +12,7 @@ from synlearner.agent.diversity import distinct_2, leave_one_out_gains, rke, ven
 from synlearner.agent.features import Matrix, embed_rows
 from synlearner.agent.jsonform import parse_json
 from synlearner.agent.judge import Judge
+from synlearner.agent.likelihood import Likelihood
 from synlearner.agent.parsing import copies, gate, joined, normal, parse
 from synlearner.agent.probe import SecondFieldProbe
 from synlearner.agent.rewards import Parts, attribute_share, gain_share, quality, totals, worth
@@ -65,6 +66,7 @@ def score_round(
     reward: Reward | None = None,
     probe: SecondFieldProbe | None = None,
     surprise: Surprise | None = None,
+    likelihood: Likelihood | None = None,
 ) -> RoundScores:
     """Score the samples of a round, each `(seq, fact)` in the order in which they were generated.
 
@@ -80,6 +82,7 @@ def score_round(
         reward: The user's own, if there is one.
         probe: Of pairs' second fields, where it has a say.
         surprise: Of texts, where it has a say in their quality and can be known.
+        likelihood: Of texts behind each label, where it has a say in their fidelity and can be known.
 
     Raises:
         RewardFailure: If the user's own reward gives no values.
@@ -88,8 +91,12 @@ def score_round(
     valid = [i for i, reason in enumerate(reasons) if not reason]
     labels = [prompts[samples[i][1].prompt].label for i in valid]
     vectors = embed_rows(embedder, card, [rows[i] for i in valid])
-    fidelity = judge.fidelity(vectors, labels, [rows[i] for i in valid])
-    qualities, told = _qualities(card, [samples[i][0] for i in valid], [rows[i] for i in valid], surprise)
+    seqs, read = [samples[i][0] for i in valid], [rows[i] for i in valid]
+    fidelity = judge.fidelity(vectors, labels, read)
+    said = likelihood.fidelity(seqs, card, read, labels) if likelihood is not None else []
+    if said:
+        fidelity = (1 - settings.likelihood) * fidelity + settings.likelihood * np.array(said)
+    qualities, told = _qualities(card, seqs, read, surprise)
     worths = np.array([worth(f, q) for f, q in zip(fidelity, qualities, strict=True)])
     gains = _gains(vectors, labels, worths, pool, pool_vectors)
     parts: list[Parts | None] = [None] * len(samples)
@@ -100,8 +107,9 @@ def score_round(
     if probe is not None:
         for i, value in zip(valid, probe.relation(vectors, labels), strict=True):
             parts[i] = (parts[i] or {}) | {"relation": round(float(value), 6)}
-    for i, value in zip(valid, told, strict=surprise is not None):
-        parts[i] = (parts[i] or {}) | {"surprise": value}
+    for name, values in (("likelihood", said), ("surprise", told)):
+        for i, value in zip(valid, values, strict=bool(values)):
+            parts[i] = (parts[i] or {}) | {name: value}
     if reward is not None and valid:
         shown = [_shown(card, prompts, samples[i], rows[i]) for i in valid]
         for i, value in zip(valid, reward(shown), strict=True):
@@ -117,7 +125,7 @@ def score_round(
         diversity |= {"surprise_low": surprise.band(card).low, "surprise_high": surprise.band(card).high}
     return RoundScores(
         scored,
-        [samples[i][0] for i in valid],
+        seqs,
         vectors,
         [round(float(gain), 6) for gain in gains],
         {name: round(value, 6) for name, value in diversity.items()},

@@ -73,10 +73,15 @@ class Measured:
         return self._read(card, rows)
 
     def _read(self, card: Card, rows: Sequence[Row]) -> list[float]:
-        values = self._measure(["\n".join(row[field] for field in card.fields) for row in rows])
+        values = self._measure([as_text(card, row) for row in rows])
         if values is None:
             raise SurpriseUnknown("the engine has no weights here that could read a given text")
         return [round(value, 4) for value in values]
+
+
+def as_text(card: Card, row: Row) -> str:
+    """Return a row as a model reads it: a field a line."""
+    return "\n".join(row[field] for field in card.fields)
 
 
 class RecordedSurprise:

@@ -26,6 +26,8 @@ from synlearner.agent.decide import (
     decide,
 )
 from synlearner.agent.execute import Executor
+from synlearner.agent.judging import Scorer
+from synlearner.agent.likelihood import recorded_likelihood
 from synlearner.agent.nli import settle_nli
 from synlearner.agent.state import RunState, apply
 from synlearner.agent.surprise import recorded_surprise
@@ -198,11 +200,20 @@ class _Verifier:
             # What a log names is not imported: totals are computed again from the values that it holds.
             executor.scorer.reward = recorded_values(self._log.read(after=event.seq - 1))
             self.unchecked.add(f"the values of the reward {reward!r:.120}, which are taken as recorded")
-        if isinstance(action, Score) and self._state.settings.get("reward", {}).get("band") and not self._regenerate:
-            executor.scorer.surprise = recorded_surprise(self._log.read(after=event.seq - 1))
-            self.unchecked.add("the surprise of texts by the base model, which is taken as recorded")
+        if isinstance(action, Score) and not self._regenerate:
+            self._take_as_recorded(executor.scorer, event.seq)
         self._watcher.begins(self._state, action)
         return executor.perform(self._state, action)
+
+    def _take_as_recorded(self, scorer: Scorer, seq: int) -> None:
+        """Let the log itself, from *seq* on, say what the base model makes of texts."""
+        rewards = self._state.settings.get("reward", {})
+        if rewards.get("band"):
+            scorer.surprise = recorded_surprise(self._log.read(after=seq - 1))
+            self.unchecked.add("the surprise of texts by the base model, which is taken as recorded")
+        if rewards.get("likelihood"):
+            scorer.likelihood = recorded_likelihood(self._log.read(after=seq - 1))
+            self.unchecked.add("the likelihood of labels by the base model, which is taken as recorded")
 
     def _lacking(self, action: Action) -> str:
         """Return what is not at hand to perform *action* with, or an empty text."""

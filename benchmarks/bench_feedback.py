@@ -1,6 +1,6 @@
 """Feedback on real rows: how well judges tell right labels from wrong ones, and what set scores cost.
 
-    python benchmarks/bench_feedback.py STREAM.yaml [--draws 5] [--rows 400] [--cards 99] [--pool 0]
+    python benchmarks/bench_feedback.py STREAM.yaml [--draws 5] [--rows 400] [--cards 99] [--pool 0] [--likelihood]
 
 `--draws 0` measures the set scores alone, `--cards 4` takes the stream's first four cards with labels and a train file.
 
@@ -11,15 +11,19 @@ a wrong one: the area under the ROC curve (AUC), and how often the own label is 
 they are (`clean`) and with a wrong label for every fifth (`wrong`). `alone` it has all of the say, `half` it shares with
 the judge of seeds and meanings. Of pairs, `less_relation` is that judge less what the second field gives away, by a probe
 that knows the same rows, and `second_field` how often the probe tells their label, beside the commonest label's share.
+
+`--likelihood` asks the default model how likely each row is behind each label (`reward.likelihood`): with all of the say
+(`likelihood`), and half or three tenths of it beside the judge of seeds and meanings.
 """
 
 import argparse
+import functools
 import json
 import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +31,14 @@ import numpy as np
 import threadpoolctl
 from sklearn.metrics import roc_auc_score
 
+from synlearner.agent.build import build_policy, limit_threads
 from synlearner.agent.cards import Card, Row, load_stream
-from synlearner.agent.config import RewardSettings
+from synlearner.agent.config import RewardSettings, Settings
 from synlearner.agent.crossfit import SharedJudge, StudentJudge, newest
 from synlearner.agent.diversity import leave_one_out_gains
 from synlearner.agent.features import Matrix, word_rows
 from synlearner.agent.judge import Judge, Scores, make_judge
+from synlearner.agent.likelihood import Likelihood, MeasuredLikelihood
 from synlearner.agent.probe import SecondFieldProbe, has_second, told_by_second
 from synlearner.agent.vectors import Vectors
 from synlearner.events.blobs import BlobStore
@@ -43,6 +49,20 @@ SEEDS = 8
 
 WRONG = 5
 """One of so many rows of a pool has a wrong label where some shall be wrong."""
+
+
+class Reading:
+    """Likelihood per label, with a share beside another judge."""
+
+    def __init__(self, judge: Judge, likelihood: Likelihood, card: Card, share: float) -> None:
+        """Give *likelihood* its *share*, in [0, 1]."""
+        self._judge, self._likelihood, self._card, self._share = judge, likelihood, card, share
+
+    def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str], rows: Sequence[Row] = ()) -> Scores:
+        """Return the weighted mean of both."""
+        said = np.array(self._likelihood.fidelity(range(len(rows)), self._card, rows, labels))
+        mixed: Scores = (1 - self._share) * self._judge.fidelity(vectors_N_D, labels) + self._share * said
+        return mixed
 
 
 class LessRelation:
@@ -59,10 +79,11 @@ class LessRelation:
 
 
 def judged(
-    judge: Judge, vectors_N_D: Matrix, labels: list[str], known: list[str], rng: np.random.Generator
+    judge: Judge, vectors_N_D: Matrix, rows: Sequence[Row], known: list[str], rng: np.random.Generator
 ) -> tuple[float, float]:
     """Return AUC and accuracy of one judge."""
-    every = {label: judge.fidelity(vectors_N_D, [label] * len(labels)) for label in known}
+    labels = [row["label"] for row in rows]
+    every = {label: judge.fidelity(vectors_N_D, [label] * len(labels), rows) for label in known}
     own = np.array([every[label][i] for i, label in enumerate(labels)])
     wrong = [rng.choice([other for other in known if other != label]) for label in labels]
     other = np.array([every[label][i] for i, label in enumerate(wrong)])
@@ -90,7 +111,14 @@ def of_pool(
 
 
 def study(
-    card: Card, every: list[Row], vectors: Vectors, embedder: Embedder, draws: int, count: int, pool: int
+    card: Card,
+    every: list[Row],
+    vectors: Vectors,
+    embedder: Embedder,
+    draws: int,
+    count: int,
+    pool: int,
+    measure: Callable[[Sequence[str], str], list[float] | None] | None,
 ) -> dict[str, Any]:
     """Return the judges' figures on one card, the mean over draws of seeds; a pool is of the rows after *count*."""
     rows, more = every[:count], every[count:]
@@ -107,16 +135,19 @@ def study(
         chosen = [i for label in card.labels for i in [j for j in order if rows[j]["label"] == label][:SEEDS]]
         rest = [i for i in order if i not in set(chosen)]
         seeded = card.model_copy(update={"seeds": [rows[i] for i in chosen]})
-        labels = [rows[i]["label"] for i in rest]
         judges = {"seeds": make_judge(seeded, matrix[chosen])}
         judges["seeds_and_meanings"] = make_judge(seeded, matrix[chosen], meanings, share)
         judges["held_out"] = make_judge(seeded, words[chosen])
         if more:
             first, mine = judges["seeds_and_meanings"], [rows[i]["label"] for i in chosen]
             judges |= of_pool(card, matrix[chosen], mine, pool_N_D, pooled, first, draw)
+        if measure:
+            first, read = judges["seeds_and_meanings"], MeasuredLikelihood(measure)
+            for name, part in (("likelihood", 1.0), ("likelihood_half", 0.5), ("likelihood_3_tenths", 0.3)):
+                judges[name] = Reading(first, read, seeded, part)
         for name, judge in judges.items():
             seen = words if name == "held_out" else matrix
-            figures = judged(judge, seen[rest], labels, list(card.labels), np.random.default_rng(draw))
+            figures = judged(judge, seen[rest], [rows[i] for i in rest], list(card.labels), np.random.default_rng(draw))
             found[name].append(figures)
     told: dict[str, Any] = {
         name: {"auc": round(statistics.mean(a for a, _ in pairs), 4), "accuracy": round(statistics.mean(b for _, b in pairs), 4)}
@@ -141,6 +172,13 @@ def set_score_ms(size: int, dimension: int, threads: int) -> dict[str, float]:
     return {"cpu": round(statistics.median(cpu), 2), "wall": round(statistics.median(wall), 2)}
 
 
+def reader() -> Callable[[Sequence[str], str], list[float] | None]:
+    """Return what reads texts behind a context by the default model, each once."""
+    limit_threads(1)
+    surprises = functools.cache(build_policy(Settings(), 0).surprises)
+    return lambda texts, context: surprises(tuple(texts), context)
+
+
 def main() -> None:
     """Print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -149,14 +187,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=400)
     parser.add_argument("--pool", type=int, default=0)
     parser.add_argument("--cards", type=int, default=99)
+    parser.add_argument("--likelihood", action="store_true")
     args = parser.parse_args()
+    measure = reader() if args.likelihood else None
     embedder = default_embedder("")
     tasks = [task for task in load_stream(args.stream).tasks if task.card.labels and task.real_train and args.draws]
     with tempfile.TemporaryDirectory() as folder:
         vectors = Vectors(BlobStore(Path(folder)), embedder)
         cards = {
             task.card.name: study(
-                task.card, list(task.real_train.rows), vectors, embedder, args.draws, args.rows, args.pool
+                task.card, list(task.real_train.rows), vectors, embedder, args.draws, args.rows, args.pool, measure
             )
             for task in tasks[: args.cards]
             if task.real_train

@@ -1,8 +1,8 @@
 """How surprising given texts are to the untrained policy: the mean negative log-likelihood of a token, in nats.
 
 The logarithm of a text's perplexity. The adapter is off, whatever it is, so that a text means the same all along a
-stream; and the context is the same for all texts and names neither label nor task, so that it is the text that is
-judged, and not whether it is what was asked for.
+stream; and unless told otherwise the context is the same for all texts and names neither label nor task, so that it is
+the text that is judged, and not whether it is what was asked for.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from synlearner.policies.model import PolicyModel
 from synlearner.policies.packing import pack
 
 CONTEXT = "Text:\n"
-"""What every text is read behind, as plain text: no turn of a chat, which told real rows from shuffled ones less well."""
+"""What a text is read behind, as plain text: no turn of a chat, which told real rows from shuffled ones less well."""
 
 LONGEST = 128
 """Tokens of a text that are read: what comes behind them changes its mean little, and its cost is bounded."""
@@ -28,17 +28,17 @@ TOGETHER = 448
 
 
 @torch.no_grad()
-def surprises(model: PolicyModel, texts: Sequence[str]) -> list[float]:
-    """Return nats per token of each text under the base model; *model* is left with its adapter as it was.
+def surprises(model: PolicyModel, texts: Sequence[str], context: str = CONTEXT) -> list[float]:
+    """Return nats per token of each text behind *context* under the base model; *model* keeps its adapter.
 
     Texts of like length are read together behind one context. In the last bits of rounding a value depends on which.
     """
-    context = model.tokenizer(CONTEXT)["input_ids"]
+    before = model.tokenizer(context)["input_ids"]
     read = [model.tokenizer(text, add_special_tokens=False)["input_ids"][:LONGEST] for text in texts]
     found = [0.0] * len(texts)
     with untrained(model), lean(model.network):
-        for places in batches([len(ids) for ids in read], TOGETHER - len(context)):
-            packed = pack(context, [read[place] for place in places], model.device)
+        for places in batches([len(ids) for ids in read], max(1, TOGETHER - len(before))):
+            packed = pack(before, [read[place] for place in places], model.device)
             logprob_T = token_logprobs(model, packed, Support(1.0, 0.0), slopes=False)[1].double()
             total_N = torch.zeros(len(places), dtype=torch.float64, device=model.device)
             total_N.index_add_(0, packed.owner_T, logprob_T)

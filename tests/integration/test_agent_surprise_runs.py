@@ -1,4 +1,7 @@
-"""Runs with a band of perplexity: recorded, replayed without the model, and left out where nobody can tell."""
+"""Runs in which the base model reads texts, for a band of perplexity and likelihood per label.
+
+What it says is recorded, replayed without the model, and left out where nobody can tell.
+"""
 
 import shutil
 from collections.abc import Sequence
@@ -22,8 +25,18 @@ from synlearner.memory import HashEmbedder
 from synlearner.policies.engine import Engine
 
 LEAN = (*SHORT, "loop.student_every=0", "students.curve=0", "students.families=[embedding]", "memory.k=0")
-BANDED = (*LEAN, "reward.band=true", "stream.adapter=none", "reward.min_fidelity=-1", "reward.min_quality=0")
-TAKEN = "the surprise of texts by the base model, which is taken as recorded"
+BANDED = (
+    *LEAN,
+    "reward.band=true",
+    "reward.likelihood=0.3",
+    "stream.adapter=none",
+    "reward.min_fidelity=-1",
+    "reward.min_quality=0",
+)
+TAKEN = {
+    "the surprise of texts by the base model, which is taken as recorded",
+    "the likelihood of labels by the base model, which is taken as recorded",
+}
 
 
 def run_tiny(home: Path, stream: Path, model: Path, watcher: Watcher | None = None) -> Any:
@@ -56,6 +69,8 @@ def test_every_judged_sample_says_how_surprising_it_is_and_every_set_where_the_s
     found = parts_of(world[0])
     assert len(found) > 5
     assert all(parts["surprise"] > 0 for parts in found)
+    assert all(-1 <= parts["likelihood"] <= 1 for parts in found)
+    assert len({parts["likelihood"] for parts in found}) > 1
     sets = [fact for fact in facts_of(world[0], SetScored) if fact.diversity]
     assert len({(s.diversity["surprise_low"], s.diversity["surprise_high"]) for s in sets}) == 1
     band = Band(sets[0].diversity["surprise_low"], sets[0].diversity["surprise_high"])
@@ -82,14 +97,14 @@ def test_a_log_is_verified_without_the_model(world: tuple[Path, Path, Path], tmp
     finally:
         hidden.rename(world[2])
     assert found.first_difference is None
-    assert TAKEN in found.unchecked
+    assert set(found.unchecked) >= TAKEN
 
 
 def test_written_again_it_is_measured_again(world: tuple[Path, Path, Path], tmp_path: Path) -> None:
     home = shutil.copytree(world[0], tmp_path / "home")
     found = verify(home, regenerate=True)
     assert found.first_difference is None
-    assert TAKEN not in found.unchecked
+    assert not TAKEN & set(found.unchecked)
 
 
 def edited(home: Path, target: Path, changes: dict[str, float]) -> Verification:
@@ -108,9 +123,13 @@ def edited(home: Path, target: Path, changes: dict[str, float]) -> Verification:
 
 @pytest.mark.parametrize(
     ("changes", "parts"),
-    [({"surprise": 90.0}, {"gain", "quality"}), ({"quality": 0.123}, {"quality"})],  # the gain is weighed by quality
+    [
+        ({"surprise": 90.0}, {"gain", "quality"}),  # the gain is weighed by quality, and by fidelity
+        ({"quality": 0.123}, {"quality"}),
+        ({"likelihood": -1.0}, {"fidelity"}),
+    ],
 )
-def test_quality_that_does_not_follow_from_the_recorded_figure_is_found(
+def test_parts_that_do_not_follow_from_the_recorded_figure_are_found(
     world: tuple[Path, Path, Path], tmp_path: Path, changes: dict[str, float], parts: set[str]
 ) -> None:
     difference = edited(world[0], tmp_path / "edited", changes).first_difference
@@ -124,14 +143,15 @@ def observed_of(home: Path) -> Sequence[Any]:
 
 def test_an_engine_without_weights_here_leaves_the_band_out_and_says_so(tmp_path: Path) -> None:
     stream = write_stream(tmp_path)
-    run_scripted(tmp_path / "home", stream, settings=(*LEAN, "reward.band=true"))
+    run_scripted(tmp_path / "home", stream, settings=(*LEAN, "reward.band=true", "reward.likelihood=0.3"))
     run_scripted(tmp_path / "plain", stream, settings=LEAN)
     found = parts_of(tmp_path / "home")
     assert len(found) > 5
-    assert all("surprise" not in parts for parts in found)
-    reasons = {observed["no_band"] for observed in observed_of(tmp_path / "home")}
-    assert reasons == {"the engine has no weights here that could read a given text"}
-    assert all("no_band" not in observed for observed in observed_of(tmp_path / "plain"))
+    assert all(not {"surprise", "likelihood"} & parts.keys() for parts in found)
+    for name in ("no_band", "no_likelihood"):
+        reasons = {observed[name] for observed in observed_of(tmp_path / "home")}
+        assert reasons == {"the engine has no weights here that could read a given text"}
+        assert all(name not in observed for observed in observed_of(tmp_path / "plain"))
     assert verify(tmp_path / "home", scripted()).first_difference is None
 
 

@@ -20,9 +20,9 @@ def model(tiny_folder: Path) -> PolicyModel:
     return load(tiny_folder)
 
 
-def one_by_one(model: PolicyModel, text: str) -> float:
+def one_by_one(model: PolicyModel, text: str, behind: str = CONTEXT) -> float:
     """Return the mean over a text's tokens, read alone behind the context by the plain network."""
-    context = model.tokenizer(CONTEXT)["input_ids"]
+    context = model.tokenizer(behind)["input_ids"]
     ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
     logprobs = torch.log_softmax(logits_of(model, [*context, *ids])[len(context) - 1 : -1], -1)
     return -float(logprobs.gather(1, torch.tensor(ids)[:, None]).mean())
@@ -35,6 +35,14 @@ def test_it_is_the_mean_negative_log_likelihood_of_the_texts_own_tokens(model: P
     assert found == pytest.approx(expected, abs=1e-5)
     assert len({round(value, 3) for value in found}) == len(set(TEXTS)), "each text has a value of its own"
     assert surprises(model, []) == []
+
+
+def test_another_context_is_another_question(model: PolicyModel) -> None:
+    model.load_adapter(None)
+    behind = "pets: about animals\nText:\n"
+    expected = [one_by_one(model, text, behind) if text else 0.0 for text in TEXTS]
+    assert surprises(model, TEXTS, behind) == pytest.approx(expected, abs=1e-5)
+    assert surprises(model, TEXTS, behind)[0] != pytest.approx(surprises(model, TEXTS)[0], abs=1e-3)
 
 
 def test_the_adapter_has_no_say_and_stays(model: PolicyModel) -> None:
