@@ -14,7 +14,7 @@ from synlearner.agent.cards import Card, FieldSpec, Row
 from synlearner.agent.frames import Ask, Prompt
 from synlearner.agent.strategies import Strategy
 from synlearner.events.types import Decoding
-from synlearner.policies.schema import object_schema
+from synlearner.policies.schema import least_bytes, object_schema
 
 FIELD = "json"
 """The one field of a card whose samples are JSON objects."""
@@ -45,10 +45,15 @@ def _line(card: Card, row: Mapping[str, str]) -> Row:
     return {**row, FIELD: json.dumps(values, ensure_ascii=False)}
 
 
-def constrained(card: Card, prompt: Prompt, decoding: Decoding) -> tuple[Prompt, Decoding]:
-    """Return both with the card's grammar: a sample ends where its object does, and has room for marks and keys."""
-    grammar = object_schema({name: spec.words for name, spec in card.fields.items()})
+def constrained(card: Card, prompt: Prompt, decoding: Decoding, *, closing: bool) -> tuple[Prompt, Decoding]:
+    """Return both with the card's grammar: a sample ends where its object does, and has room for marks and keys.
+
+    With *closing* it also ends in time, for which there is always room.
+    """
+    windows = {name: spec.words for name, spec in card.fields.items()}
+    grammar = object_schema(windows, closing=closing)
     room = decoding.max_new_tokens + math.ceil(0.5 * decoding.max_new_tokens) + 8 * len(card.fields)
+    room = max(room, least_bytes(windows)) if closing else room
     return replace(prompt, stop=""), msgspec.structs.replace(decoding, grammar=grammar, max_new_tokens=room)
 
 

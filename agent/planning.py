@@ -16,6 +16,7 @@ from synlearner.agent.config import DaiSettings, Settings
 from synlearner.agent.constraints import heat
 from synlearner.agent.frames import Ask, write_sample
 from synlearner.agent.jsonform import as_json, constrained, fitting
+from synlearner.agent.policy_settings import PolicySettings
 from synlearner.agent.state import TaskState
 from synlearner.agent.strategies import PERSONAS, Strategy, decoding, library, write
 from synlearner.agent.topics import TOPIC, keyword, topics_of
@@ -99,7 +100,7 @@ class Planner:
             samples=loop.group,
             seed=derive_seed(seed, "samples"),
             heat=heat(task.multipliers, self.settings.constraints),
-            as_object=self.settings.policy.grammar == "json",
+            policy=self.settings.policy,
         )
 
     def _attributes(
@@ -193,12 +194,15 @@ def _written(
     samples: int,
     seed: int,
     heat: float = 1.0,
-    as_object: bool = False,
+    policy: PolicySettings | None = None,
 ) -> PlannedPrompt:
     how = decoding(strategy.decoding, card, heat)
-    prompt = write(strategy, as_json(ask) if as_object else ask)
-    if as_object:
-        prompt, how = constrained(card, prompt, how)
+    if policy is not None and policy.grammar == "json":
+        # The embedded engine alone ends a sample in time: elsewhere the gate refuses what was cut off.
+        closing = policy.engine == "transformers"
+        prompt, how = constrained(card, write(strategy, as_json(ask)), how, closing=closing)
+    else:
+        prompt = write(strategy, ask)
     return PlannedPrompt(
         strategy=strategy.id,
         label=ask.label,

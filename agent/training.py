@@ -144,7 +144,7 @@ def _step(
                     samples[seq].token_ids,
                     samples[seq].logprobs,
                     advantage,
-                    allowed_masks(policy.model, prompt.decoding.grammar, samples[seq].token_ids),
+                    allowed_masks(policy.model, prompt.decoding, samples[seq].token_ids),
                 )
                 for seq, advantage in chosen
             ],

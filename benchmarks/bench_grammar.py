@@ -48,7 +48,7 @@ def validity(model: PolicyModel, cards: list[Card], args: argparse.Namespace) ->
     begun = time.perf_counter()
     for start in range(0, args.count, 64):
         card = cards[start // 64 % len(cards)]
-        schema = object_schema({name: spec.words for name, spec in card.fields.items()})
+        schema = object_schema({name: spec.words for name, spec in card.fields.items()}, closing=not args.open)
         room = sum(10 * spec.words[1] for spec in card.fields.values()) + 20 * len(card.fields)
         how = Decoding(temperature=1.0, min_p=0.05, max_new_tokens=args.tokens or 2 * room, grammar=schema)
         request = Request(f"Write {card.description}", "", "", how, tuple(range(start, min(start + 64, args.count))))
@@ -74,7 +74,7 @@ def largest_gap(model: PolicyModel, request: Request, group: list[Any]) -> float
     prompt = model.prompt_tokens(request.text, request.prefix)
     worst = 0.0
     for sample in group[:4]:
-        masks = allowed_masks(model, request.decoding.grammar, sample.token_ids)
+        masks = allowed_masks(model, request.decoding, sample.token_ids)
         support = Support(request.decoding.temperature, request.decoding.min_p, masks)
         kept_T, _ = token_logprobs(model, pack(prompt, [sample.token_ids], model.device), support)
         worst = max(worst, float((kept_T - torch.tensor(sample.logprobs)).abs().max()))
@@ -134,6 +134,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="random weights instead of --model")
     parser.add_argument("--count", type=int, default=256)
     parser.add_argument("--tokens", type=int, default=0, help="most tokens of a sample; 0 for as many as may be needed")
+    parser.add_argument("--open", action="store_true", help="without the rule that ends samples in time")
     parser.add_argument("--replayed", type=int, default=40)
     parser.add_argument("--quality", action="store_true")
     parser.add_argument("--rounds", type=int, default=1)

@@ -35,7 +35,7 @@ class Sample:
     logprobs: list[float]
     """Nats, one per token, over the kept set at the sampling temperature; empty if the engine has none."""
     finish: str
-    """`stop`, `length`, or `error`: then `text` says what failed."""
+    """`stop`; `length`: cut off, or ended by a grammar that closes, at its most tokens; `error`: `text` says what failed."""
 
     def __post_init__(self) -> None:
         if self.logprobs and len(self.logprobs) != len(self.token_ids):

@@ -17,6 +17,7 @@ from synlearner.policies.adapters import adapter_name, write_adapter
 from synlearner.policies.chat import chat_body, read_choice
 from synlearner.policies.engine import Progress, Request, Sample, failed
 from synlearner.policies.json_server import JsonServer, ServerError
+from synlearner.policies.schema import refuse_closing
 
 FATAL = frozenset({401, 402, 403, 404})
 """Statuses that every other request would get too: no key, no money, no right, no such model."""
@@ -155,8 +156,10 @@ class OpenAIEngine:
         """Return the group of each request, in order.
 
         Raises:
+            ConfigError: If a grammar is to end samples in time: servers know grammars alone.
             EngineError: If the server refuses them all, or gives none of them an answer.
         """
+        refuse_closing((request.decoding.grammar for request in requests), self.name)
         tokens = ended = 0
         pool = ThreadPoolExecutor(self._served.parallel, thread_name_prefix="openai")
         try:

@@ -25,8 +25,8 @@ class Row:
 
     def begin(self, model: PolicyModel) -> None:
         """Set the grammar to its beginning, if there is one."""
-        grammar = self.request.decoding.grammar
-        self.matcher = grammars_of(model).matcher(grammar) if grammar else None
+        decoding = self.request.decoding
+        self.matcher = grammars_of(model).matcher(decoding) if decoding.grammar else None
 
     def add(self, token: int, logprob: float, model: PolicyModel) -> None:
         """Take a drawn token, and notice the end."""
@@ -37,7 +37,7 @@ class Row:
             self._end("stop", model.decode(self.token_ids[:-1]))
             return
         if self.matcher is not None and self.matcher.take(token) and self.matcher.is_complete:
-            self._end("stop", model.decode(self.token_ids))
+            self._end("length" if self.matcher.is_cut else "stop", model.decode(self.token_ids))
             return
         stop = self.request.stop
         if stop and self._may_complete(stop, token, model):

@@ -15,6 +15,7 @@ from torch import Tensor
 from synlearner.errors import EngineError
 from synlearner.policies.decoding import make_decoding
 from synlearner.policies.engine import Progress, Request, Sample, failed
+from synlearner.policies.grammar import grammars_of
 from synlearner.policies.logprobs import unpacked
 from synlearner.policies.model import PolicyModel
 from synlearner.policies.packed import packed
@@ -48,7 +49,12 @@ class TransformersEngine:
         """Return the group of each request, in order. A prompt that the model cannot read fails alone.
 
         A group whose prompt is too long has samples that finish with `error` and say why.
+
+        Raises:
+            ConfigError: If a grammar cannot be followed, or has no room to; before anything is written.
         """
+        for decoding in {request.decoding for request in requests if request.decoding.grammar}:
+            grammars_of(self._model).matcher(decoding)
         tokens = ended = 0
 
         def count(new_tokens: int, new_ended: int) -> None:

@@ -18,6 +18,7 @@ from synlearner.policies.fetch import find
 from synlearner.policies.grammar import compiled
 from synlearner.policies.model import PolicyModel
 from synlearner.policies.rows import clip_at_stop
+from synlearner.policies.schema import refuse_closing
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Adapter ranks that vLLM reserves room for."""
@@ -82,9 +83,15 @@ class VllmEngine:
         self._serving = name
 
     def generate(self, requests: Sequence[Request], *, progress: Progress | None = None) -> list[list[Sample]]:
-        """Return the group of each request, in order. A prompt that the model cannot read fails alone."""
+        """Return the group of each request, in order. A prompt that the model cannot read fails alone.
+
+        Raises:
+            ConfigError: If a grammar is to end samples in time: vLLM masks by the grammar alone, and counts no tokens.
+            EngineError: If vLLM fails.
+        """
         groups: list[list[Sample]] = []
         prompts, settings, places = [], [], []
+        refuse_closing((request.decoding.grammar for request in requests), self.name)
         for i, request in enumerate(requests):
             ids = self._model.prompt_tokens(request.text, request.prefix)
             try:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny import adapter, ask, logits_of
 
+from synlearner.errors import ConfigError
 from synlearner.policies.engine import Engine, Request
 from synlearner.policies.grammar import allowed_masks
 from synlearner.policies.learner import token_logprobs
@@ -25,7 +26,7 @@ SCHEMA = object_schema({"text": (1, 6), "text_b": (1, 3)})
 
 def constrained(seeds: tuple[int, ...], **changes: Any) -> Request:
     plain = ask(seeds=seeds, min_p=0.05, tokens=160)
-    return replace(plain, decoding=msgspec.structs.replace(plain.decoding, grammar=SCHEMA, **changes))
+    return replace(plain, decoding=msgspec.structs.replace(plain.decoding, **{"grammar": SCHEMA} | changes))
 
 
 @pytest.mark.parametrize("kind", ["transformers", "openai", "vllm"])
@@ -47,13 +48,21 @@ def test_constrained_samples_follow_the_schema_and_the_trainer_replays_them(
     for sample in group:
         assert sample.finish == "stop"
         jsonschema.validate(json.loads(sample.text), json.loads(SCHEMA))
-        allowed = allowed_masks(base, SCHEMA, sample.token_ids)
+        allowed = allowed_masks(base, asked.decoding, sample.token_ids)
         packed = pack(base.prompt_tokens(asked.text, asked.prefix), [sample.token_ids], base.device)
         with torch.no_grad():
             kept_T, _ = token_logprobs(base, packed, Support(0.9, 0.05, allowed))
             unmasked_T, _ = token_logprobs(base, packed, Support(0.9, 0.05))
         assert kept_T.tolist() == pytest.approx(sample.logprobs, abs=1e-4)
         assert (unmasked_T.sum() - kept_T.sum()).item() < -5
+
+
+@pytest.mark.parametrize("kind", ["openai", "vllm"])
+def test_engines_that_cannot_end_a_sample_in_time_say_so(kind: str, request: pytest.FixtureRequest) -> None:
+    """Else the trainer would replay masks that nobody drew with."""
+    writer: Engine = request.getfixturevalue({"openai": "served"}.get(kind, kind))
+    with pytest.raises(ConfigError, match=f"the {kind} engine cannot end samples within their most tokens"):
+        writer.generate([constrained((1,), grammar=object_schema({"text": (1, 6)}, closing=True))])
 
 
 @pytest.mark.parametrize("cut", [{"top_k": 3}, {"top_p": 0.3}, {"top_k": 40, "top_p": 0.5, "min_p": 0.2}])

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import jsonschema
 import pytest
-from pieces import KINDS, PAIR, checked, task_of
+from pieces import KINDS, PAIR, STORY, checked, task_of
 
 from synlearner.agent.config import Settings, parse_settings
-from synlearner.agent.frames import FRAMES, Ask
-from synlearner.agent.jsonform import as_json, parse_json
+from synlearner.agent.frames import FRAMES, Ask, Prompt
+from synlearner.agent.jsonform import as_json, constrained, parse_json
 from synlearner.agent.planning import Planner
+from synlearner.events.types import Decoding
+from synlearner.policies.schema import closes
 
 JSON = parse_settings(["policy.grammar=json"])
 
@@ -27,6 +29,23 @@ def test_prompts_show_objects_that_follow_the_grammar_they_ask_for(kind: str) ->
         for line in shown:
             jsonschema.validate(json.loads(line), schema)
         assert shown or prompt.strategy.startswith("plain")
+
+
+def test_the_embedded_engine_alone_is_asked_to_end_samples_in_time() -> None:
+    served = parse_settings(["policy.grammar=json", "policy.engine=openai", "policy.base_url=http://localhost:1/v1"])
+    for settings, expected in ((JSON, True), (served, False)):
+        for prompt in Planner(task_of(checked(PAIR)), settings).learning(3):
+            assert closes(prompt.decoding.grammar) is expected
+
+
+def test_a_sample_that_must_end_in_time_has_the_room_to() -> None:
+    """Hand-worked: 9 words have 20 tokens and half as many more, and 8 for the key: 38. The shortest object has 47 bytes."""
+    name = "a_name_of_some_length"
+    fields = {name: {"description": "words", "words": [9, 9]}}
+    card = checked(STORY, fields=fields, seeds=[{name: "one two three four five six seven eight nine"}])
+    prompt, decoding = Prompt("", "", ""), Decoding(temperature=1.0, min_p=0.0, max_new_tokens=20)
+    assert constrained(card, prompt, decoding, closing=False)[1].max_new_tokens == 38
+    assert constrained(card, prompt, decoding, closing=True)[1].max_new_tokens == 47
 
 
 def test_without_a_grammar_nothing_changes() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tiny import load
 
 from synlearner.errors import ConfigError
+from synlearner.events.types import Decoding
 from synlearner.policies.grammar import Grammars, allowed_masks, compiled, grammars_of
 from synlearner.policies.logprobs import unpacked
 from synlearner.policies.model import PolicyModel
@@ -30,10 +31,14 @@ def grammars(model: PolicyModel) -> Grammars:
     return grammars_of(model)
 
 
+def following(grammar: str) -> Decoding:
+    return Decoding(temperature=1.0, min_p=0.0, max_new_tokens=2000, grammar=grammar)
+
+
 def walk(grammars: Grammars, grammar: str, seed: int, size: int) -> list[int]:
     """Return a sample of tokens drawn evenly from what is allowed."""
     rng = random.Random(seed)  # noqa: S311 - a test
-    matcher, tokens = grammars.matcher(grammar), []
+    matcher, tokens = grammars.matcher(following(grammar)), []
     while not matcher.is_complete:
         allowed = unpacked(matcher.mask()[None], size)[0].nonzero()[:, 0].tolist()
         tokens.append(rng.choice(allowed))
@@ -60,7 +65,7 @@ def test_whatever_is_allowed_ends_as_a_valid_object(
 
 def test_the_masks_of_a_sample_are_those_it_was_drawn_with(model: PolicyModel, grammars: Grammars) -> None:
     tokens = walk(grammars, SCHEMA, 3, len(model.tokenizer))
-    masks = allowed_masks(model, SCHEMA, tokens)
+    masks = allowed_masks(model, following(SCHEMA), tokens)
     assert masks is not None
     assert masks.shape == (len(tokens), grammars.words)
     allowed = unpacked(masks, len(model.tokenizer))
@@ -70,12 +75,12 @@ def test_the_masks_of_a_sample_are_those_it_was_drawn_with(model: PolicyModel, g
     assert opening <= {"{", '{"'}
     assert allowed.sum(-1).max() > 100
     assert bool((allowed.sum(-1) == 1).any()), "some tokens are forced"
-    assert allowed_masks(model, "", tokens) is None
+    assert allowed_masks(model, following(""), tokens) is None
 
 
 def test_a_sample_that_breaks_its_grammar_is_named(model: PolicyModel) -> None:
     with pytest.raises(ConfigError, match="token 5 at place 0 is not allowed by the grammar"):
-        allowed_masks(model, SCHEMA, [5, 6])
+        allowed_masks(model, following(SCHEMA), [5, 6])
 
 
 @pytest.mark.parametrize("bad", ["{", "null", '"x"', '{"type": "nothing"}', '{"type": "string", "pattern": "("}'])
