@@ -79,7 +79,7 @@ def writer(request: pytest.FixtureRequest, tiny_folder: Path) -> Writer:
         pytest.skip(f"the embedded model is not here: {error}")
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(fields=fields_of_cards, more=st.integers(0, 70), taste=tastes, seed=st.integers(0, 2**32))
 def test_any_logits_and_any_budget_give_a_valid_object_in_time(
     writer: Writer, fields: dict[str, tuple[int, int]], more: int, taste: dict[str, int], seed: int
