@@ -7,8 +7,9 @@ and where every token left is needed, the path's alone: a string that still need
 the model, any other is closed.
 
 For schemas of `synlearner.policies.schema.object_schema` the end is certain. A path counts one token for each character
-that a string still needs, so no plain token makes it longer, and one of `PENDING` and `_overhang` bounds what any other
-token adds. What is allowed depends on grammar, tokens so far and tokens left alone: the trainer replays it.
+that a string still needs, so no plain token makes it longer; `PENDING` and `Vocabulary.overhang` together bound what any
+other token adds. Of other schemas, whose parts may be left out or repeated, a sample is closed where a path still fits.
+What is allowed depends on grammar, tokens so far and most tokens alone: the trainer replays it.
 """
 
 from functools import cached_property
@@ -16,6 +17,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from llguidance import LLMatcher, LLTokenizer
+from numpy.typing import NDArray
 from torch import Tensor
 
 PENDING = 4
@@ -79,7 +81,7 @@ class Vocabulary:
                     most = max(most, len(self.path(inside, LONGEST)) - (len(path) - place))
         return most
 
-    def _towards_end(self, forced: bytes, mask_W: "np.ndarray[tuple[int], np.dtype[np.uint32]]") -> int:
+    def _towards_end(self, forced: bytes, mask_W: NDArray[np.uint32]) -> int:
         """Return the allowed token that goes furthest along what is *forced*; or closes something; or is shortest."""
         for size in range(len(forced), 0, -1):
             token = self._token.get(forced[:size], -1)

@@ -54,7 +54,6 @@ class Grammars:
         self._tokenizer: LLTokenizer = from_tokenizer(tokenizer, eos_token=sorted(ends))
         self.words = (self._tokenizer.vocab_size + 31) // 32
         """32-bit words of a mask. Bit `i` of word `w` is token `32 w + i`."""
-
         self._endings: dict[str, Ending] = {}
 
     def matcher(self, decoding: Decoding) -> "Matcher":
