@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from pieces import STORY
 from runs import SHORT, StopAfter, Stopped, events_of, run, versatile, write_mixed_stream
-from worlds import write_stream
+from worlds import lines, write_stream
 
 from synlearner.agent import Agent
 from synlearner.agent.datasets import FORMATS, delivered_rows, export_dataset, without_leaks
@@ -45,7 +45,7 @@ def test_a_data_set_comes_back_from_its_file(home: Path, tmp_path: Path, task: s
     files = export_dataset(dataset, form, out)
     assert all(file.is_file() for file in files)
     if form == "jsonl":
-        read = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+        read = [json.loads(line) for line in lines(out)]
     else:
         read = pq.read_table(out if form == "parquet" else out / "data" / "train-00000-of-00001.parquet").to_pylist()
     assert read == dataset.rows

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from commands import Run, one_line, quick_settings
-from worlds import card, write_stream
+from worlds import card, lines, write_stream
 
 
 def test_a_run_prints_the_document_that_the_design_promises(run: Run, tmp_path: Path, tiny_folder: Path) -> None:
@@ -94,11 +94,7 @@ def test_a_data_set_is_exported_with_its_card(run: Run, done: tuple[Path, Path],
     out = tmp_path / f"out.{form}"
     ran = run("dataset", "export", "--home", done[0], "--task", "again", "--format", form, "--out", out, "--json")
     data, card_file = map(Path, ran.data["files"])
-    rows = (
-        [json.loads(line) for line in data.read_text().splitlines()]
-        if form == "jsonl"
-        else pq.read_table(data).to_pylist()
-    )
+    rows = [json.loads(line) for line in lines(data)] if form == "jsonl" else pq.read_table(data).to_pylist()
     assert len(rows) == ran.data["rows"]
     assert all(set(row) == {"text", "label"} for row in rows)
     assert "requested" in card_file.read_text()
@@ -108,11 +104,11 @@ def test_an_export_is_compared_with_other_files(run: Run, done: tuple[Path, Path
     whole, kept, other = tmp_path / "whole.jsonl", tmp_path / "kept.jsonl", tmp_path / "other.jsonl"
     export = ("dataset", "export", "--home", done[0], "--task", "again", "--out")
     assert run(*export, whole).code == 0
-    other.write_text(whole.read_text().splitlines()[0] + "\n")
+    other.write_text(lines(whole)[0] + "\n")
     ran = run(*export, kept, "--against", other, "--json")
-    rows = whole.read_text().splitlines()
+    rows = lines(whole)
     assert ran.data["removed"] >= 1
-    assert ran.data["rows"] == len(rows) - ran.data["removed"] == len(kept.read_text().splitlines())
+    assert ran.data["rows"] == len(rows) - ran.data["removed"] == len(lines(kept))
     assert f"other.jsonl: {ran.data['removed']} of {len(rows)} rows share their wording" in run(*export, kept, "--against", other).out  # fmt: skip
     one_line(run(*export, kept, "--against", tmp_path / "nowhere.jsonl"), "--against", "nowhere.jsonl", "no such file")
 

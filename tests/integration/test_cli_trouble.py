@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from commands import Run, one_line, quick_settings, start, wait_for_events
-from worlds import write_stream
+from worlds import lines, write_stream
 
 
 def test_a_model_folder_that_is_none_is_refused_and_nothing_has_run(
@@ -28,9 +28,9 @@ def test_an_unfinished_run_is_not_gone_on_with_as_another(
     home = tmp_path / "h"
     # A fork is lenient by design; a plain unfinished run is made by importing a cut log.
     run("log", "export", tmp_path / "all.jsonl", "--home", done[0])
-    lines = (tmp_path / "all.jsonl").read_text().splitlines(keepends=True)
-    kinds = [json.loads(line)["kind"] for line in lines]
-    (tmp_path / "cut.jsonl").write_text("".join(lines[: kinds.index("policy_updated") + 1]))
+    events = lines(tmp_path / "all.jsonl")
+    kinds = [json.loads(line)["kind"] for line in events]
+    (tmp_path / "cut.jsonl").write_text("\n".join(events[: kinds.index("policy_updated") + 1]) + "\n")
     (tmp_path / "all.jsonl.blobs").rename(tmp_path / "cut.jsonl.blobs")
     assert run("log", "import", tmp_path / "cut.jsonl", "--home", home).code == 0
     before = run("log", "digest", "--home", home, "--json").data
@@ -127,9 +127,9 @@ def test_a_log_that_was_cut_within_a_batch_is_gone_on_with_from_a_fork(
     run: Run, done: tuple[Path, Path], tmp_path: Path, tiny_folder: Path
 ) -> None:
     run("log", "export", tmp_path / "all.jsonl", "--home", done[0])
-    lines = (tmp_path / "all.jsonl").read_text().splitlines(keepends=True)
-    within = [json.loads(line)["kind"] for line in lines].index("sample_generated") + 2
-    (tmp_path / "all.jsonl").write_text("".join(lines[:within]))
+    events = lines(tmp_path / "all.jsonl")
+    within = [json.loads(line)["kind"] for line in events].index("sample_generated") + 2
+    (tmp_path / "all.jsonl").write_text("\n".join(events[:within]) + "\n")
     run("log", "import", tmp_path / "all.jsonl", "--home", tmp_path / "h")
     one_line(run("run", done[1], "--home", tmp_path / "h", "--quiet", *quick_settings(tiny_folder)), "within a batch")
     assert run("fork", "--home", tmp_path / "h", "--at", within, "--into", tmp_path / "new").code == 0

@@ -58,6 +58,11 @@ def write_stream(folder: Path, *names: str, **changes: Any) -> Path:
     return file
 
 
+def lines(file: Path) -> list[str]:
+    """Return the lines of a JSONL file. Not `splitlines`: what a random model writes may hold U+0085 or U+2028."""
+    return file.read_text(encoding="utf-8").strip("\n").split("\n")
+
+
 def scripted(*, junk: float = 0.25) -> ScriptedEngine:
     """Return an engine that writes about what the prompt asks for; a share of its samples is junk."""
 

@@ -113,7 +113,7 @@ def test_the_real_encoder_is_a_better_student_than_its_frozen_vectors_on_few_row
     from synlearner.agent.features import embed_rows  # noqa: PLC0415
     from synlearner.memory import default_embedder  # noqa: PLC0415
 
-    lines = (shared / "data" / "trec6" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (shared / "data" / "trec6" / "train.jsonl").read_text(encoding="utf-8").strip().split("\n")
     found: list[Row] = [{key: row[key] for key in ("text", "label")} for row in map(json.loads, lines)]
     labels = sorted({row["label"] for row in found})
     of = checked(
