@@ -36,6 +36,12 @@ from synlearner.events.exact import DEEPEST, LARGEST, faithful, is_free_json
 from synlearner.events.types import AnyFact, Fact
 from synlearner.events.upcasts import UPCASTERS
 
+CHAIN = "synlearner:1"
+"""The first item of each link, which names this format."""
+
+encode_link = msgspec.json.Encoder().encode
+"""Give the bytes that `link` hashes, for who compares digests and needs no hex: a replay does so at each event."""
+
 _encode = msgspec.json.Encoder(order="sorted").encode
 _KINDS: dict[str, type[Fact]] = {cls.kind: cls for cls in get_args(AnyFact)}
 _DECODE: dict[str, Callable[[bytes], Any]] = {kind: msgspec.json.Decoder(cls).decode for kind, cls in _KINDS.items()}
@@ -132,7 +138,7 @@ def payload_digest(payload: bytes) -> str:
 
 def link(entry: tuple[Any, ...]) -> str:
     """Return the hash of an event from (previous, seq, id, kind, version, run_id, task, causes, payload_digest)."""
-    return sha256(_encode(("synlearner:1", *entry))).hexdigest()
+    return sha256(encode_link((CHAIN, *entry))).hexdigest()
 
 
 def chain(
