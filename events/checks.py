@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from synlearner.errors import CorruptLog
-from synlearner.events.codec import decode, link
+from synlearner.events.codec import CHAIN, decode, encode_link, link
 from synlearner.events.rows import Row
 from synlearner.events.tombstones import open_tombstone, redactions
 from synlearner.events.types import Event, Redacted
@@ -73,8 +73,8 @@ def open_row(row: tuple[Any, ...], previous: str, seq: int) -> Event | None:
     try:
         causes = () if causes_text == "[]" else _decode_causes(causes_text)
         digest = sha256(payload).digest()
-        hash_ = link((previous, seq, id_, kind, version, run_id, task, causes, digest.hex()))
-        if stands != seq or hash_ != stored.hex() or digest != payload_digest:
+        entry = encode_link((CHAIN, previous, seq, id_, kind, version, run_id, task, causes, digest.hex()))
+        if stands != seq or digest != payload_digest or sha256(entry).digest() != stored:
             return None
         observed = _decode_observed(observed_text)
     except _MALFORMED:
@@ -89,7 +89,7 @@ def open_row(row: tuple[Any, ...], previous: str, seq: int) -> Event | None:
         causes=causes,
         fact=decode(kind, version, payload),
         observed=observed,
-        hash=hash_,
+        hash=stored.hex(),
     )
 
 

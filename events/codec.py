@@ -36,11 +36,17 @@ from synlearner.events.exact import DEEPEST, LARGEST, faithful, is_free_json
 from synlearner.events.types import AnyFact, Fact
 from synlearner.events.upcasts import UPCASTERS
 
+CHAIN = "synlearner:1"
+"""The first item of each link, which names this format."""
+
+encode_link = msgspec.json.Encoder().encode
+"""Give the bytes that `link` hashes, for who compares digests and needs no hex: a replay does so at each event."""
+
 _encode = msgspec.json.Encoder(order="sorted").encode
 _KINDS: dict[str, type[Fact]] = {cls.kind: cls for cls in get_args(AnyFact)}
 _DECODE: dict[str, Callable[[bytes], Any]] = {kind: msgspec.json.Decoder(cls).decode for kind, cls in _KINDS.items()}
 _CURRENT = {(kind, cls.version): _DECODE[kind] for kind, cls in _KINDS.items()}
-_FAITHFUL = {kind: faithful(cls) for kind, cls in _KINDS.items()}
+_FAITHFUL = {cls: faithful(cls) for cls in _KINDS.values()}
 _UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 
 
@@ -53,17 +59,17 @@ def encode(fact: Fact) -> bytes:
         ConfigError: If a value has no exact JSON; it names kind and path.
 
     """
-    kind = type(fact).kind
-    if _KINDS.get(kind) is not type(fact):
+    is_faithful = _FAITHFUL.get(type(fact))
+    if is_faithful is None:
         raise ConfigError(f"{type(fact).__name__} is not in AnyFact: add it there, with a kind of its own")
     try:
-        if _FAITHFUL[kind](fact):
+        if is_faithful(fact):
             return _encode(fact)
-        read_back = _DECODE[kind](_encode(fact))
+        read_back = _DECODE[fact.kind](_encode(fact))
     except _UNREADABLE as error:
-        raise ConfigError(f"{kind}: {_problem(fact, '$') or error}") from None
-    if read_back != fact or not _FAITHFUL[kind](read_back):
-        raise ConfigError(f"{kind}: {_problem(fact, '$') or _difference(fact, read_back)}")
+        raise ConfigError(f"{fact.kind}: {_problem(fact, '$') or error}") from None
+    if read_back != fact or not is_faithful(read_back):
+        raise ConfigError(f"{fact.kind}: {_problem(fact, '$') or _difference(fact, read_back)}")
     # Once more, because 1 in a float field was written as 1 and read back as 1.0.
     return _encode(read_back)
 
@@ -132,7 +138,7 @@ def payload_digest(payload: bytes) -> str:
 
 def link(entry: tuple[Any, ...]) -> str:
     """Return the hash of an event from (previous, seq, id, kind, version, run_id, task, causes, payload_digest)."""
-    return sha256(_encode(("synlearner:1", *entry))).hexdigest()
+    return sha256(encode_link((CHAIN, *entry))).hexdigest()
 
 
 def chain(

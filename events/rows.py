@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, overload
 import msgspec
 
 from synlearner.errors import AppendConflict, ConfigError
-from synlearner.events.codec import decode, encode, encode_json, link
+from synlearner.events.codec import CHAIN, decode, encode, encode_json, encode_link
 from synlearner.events.exact import LARGEST
 from synlearner.events.types import Draft, Event, Head
 
@@ -37,7 +37,7 @@ class Row(NamedTuple):
     hash: bytes
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True):
     """A draft, encoded: all that can be done before its place in the log is known."""
 
     draft: Draft
@@ -103,13 +103,15 @@ def seal(entries: Iterable[Entry], head: Head) -> list[tuple[Any, ...]]:
     """Chain *entries* to *head*: the rows to store, as plain tuples, which databases bind faster than named ones."""
     rows = []
     seq, previous = head.seq, head.hash
-    for draft, payload, digest, causes, observed in entries:
+    for entry in entries:
         seq += 1
+        draft, digest = entry.draft, entry.digest
         fact, id_, run_id, task = draft.fact, draft.id, draft.run_id, draft.task
         kind, version = fact.kind, fact.version
-        previous = link((previous, seq, id_, kind, version, run_id, task, draft.causes, digest.hex()))
-        hash_ = bytes.fromhex(previous)
-        rows.append((seq, id_, kind, version, run_id, task, causes, payload, digest, observed, hash_))
+        link = (CHAIN, previous, seq, id_, kind, version, run_id, task, draft.causes, digest.hex())
+        hash_ = sha256(encode_link(link)).digest()
+        previous = hash_.hex()
+        rows.append((seq, id_, kind, version, run_id, task, entry.causes, entry.payload, digest, entry.observed, hash_))
     return rows
 
 
