@@ -6,7 +6,8 @@ Primal-dual ascent on a Lagrangian: with the floor `f` and the measured `v`, aft
 
 Both floors come from the untrained policy with the plain prompt, and both are measured at equal n, the labels in equal
 shares. While diversity is short, its part of the reward weighs `1 + m` times as much, temperature rises, and more is
-accepted before the choice is made; fidelity's multiplier does the same for its part, and takes temperature back.
+accepted before the choice is made; fidelity's multiplier does the same for its part, and takes temperature back. The
+choice of what is delivered is held to the floor of diversity as well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,6 +85,20 @@ def matched(card: Card, pool: Sequence[PoolSample], reference: Sequence[PoolSamp
         mine += newest[:count]
         theirs += first[:count]
     return mine, theirs
+
+
+def below_floor(
+    task: TaskState, chosen: Sequence[int], pool_N_D: Matrix, reference_N_D: Matrix, settings: ConstraintSettings
+) -> bool:
+    """Tell whether the samples at these places of the pool are less diverse than the floor, at equal n.
+
+    Too few of either side say nothing. The arrays are as in `adjust`.
+    """
+    mine, theirs = matched(task.card, [task.pool[i] for i in chosen], task.reference)
+    if not settings.diversity or len(mine) < FEWEST:
+        return False
+    found = vendi(pool_N_D[[chosen[i] for i in mine]])
+    return found < settings.diversity * vendi(reference_N_D[theirs])
 
 
 def weighted(reward: RewardSettings, multipliers: Mapping[str, float]) -> RewardSettings:

@@ -1,11 +1,12 @@
 """Which of the accepted samples make up the data set. Pure.
 
-Quality-weighted diversity within each label, equal shares first. Left out are what leaked from the reporting data, and
-what a better sample of the label already says: in nearly the same words, or in others that mean the same.
+Quality-weighted diversity within each label, equal shares first. Where that leaves the set less diverse than it has to be,
+quality weighs less. Left out are what leaked from the reporting data, and what a better sample of the label already
+says: in nearly the same words, or in others that mean the same.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 
 import numpy as np
@@ -18,6 +19,9 @@ from synlearner.agent.overlap import near_copies
 from synlearner.agent.parsing import joined, normal
 from synlearner.agent.scoring import PoolSample
 
+POWERS = (1.0, 0.5, 0.25)
+"""What worth is raised to, in turn, until the set is diverse enough. Below a quarter fidelity suffers (docs/LOG.md)."""
+
 
 def choose_dataset(
     card: Card,
@@ -25,6 +29,7 @@ def choose_dataset(
     vectors_N_D: Matrix,
     leaks: AbstractSet[int],
     rule: DeliverySettings,
+    too_alike: Callable[[list[int]], bool] = lambda _: False,
 ) -> tuple[list[int], Counter[str]]:
     """Return the places in *pool* that are delivered, ascending, and how many others are not, by reason.
 
@@ -34,8 +39,21 @@ def choose_dataset(
         vectors_N_D: Their unit rows.
         leaks: Places in *pool* of samples that share their wording with the reporting data: they are never delivered.
         rule: What near-duplicates are.
+        too_alike: Tells whether the samples at such places are less diverse than a set has to be.
     """
-    ranked, left_out = _ranked_by_label(card, pool, vectors_N_D, leaks, rule)
+    kept, left_out = _kept_by_label(card, pool, vectors_N_D, leaks, rule)
+    chosen: list[int] = []
+    for power in POWERS:
+        ranked = {label: _ranked(card, pool, vectors_N_D, places, power) for label, places in kept.items()}
+        chosen = sorted(_shared_out(card, ranked))
+        if not too_alike(chosen):
+            break
+    left_out["spare"] = len(pool) - len(chosen) - left_out.total()
+    return chosen, left_out
+
+
+def _shared_out(card: Card, ranked: dict[str, list[int]]) -> list[int]:
+    """Return the first of each label, in equal shares."""
     labels = list(ranked)
     shares = [card.samples // len(labels) + (i < card.samples % len(labels)) for i in range(len(labels))]
     chosen = [i for label, share in zip(labels, shares, strict=True) for i in ranked[label][:share]]
@@ -43,9 +61,14 @@ def choose_dataset(
     spare = [ranked[label][share:] for label, share in zip(labels, shares, strict=True)]
     depth = max(map(len, spare))
     extra = [rest[i] for i in range(depth) for rest in spare if i < len(rest)]
-    chosen += extra[: card.samples - len(chosen)]
-    left_out["spare"] = len(pool) - len(chosen) - left_out.total()
-    return sorted(chosen), left_out
+    return chosen + extra[: card.samples - len(chosen)]
+
+
+def _ranked(card: Card, pool: Sequence[PoolSample], vectors_N_D: Matrix, places: list[int], power: float) -> list[int]:
+    """Return *places* as they are chosen: each adds most to the quality-weighted diversity of those before it."""
+    worths = np.array([pool[i].worth for i in places]) ** power
+    order = greedy_choice(vectors_N_D[places], worths, min(len(places), card.samples)) if places else []
+    return [places[i] for i in order]
 
 
 def shortfall(card: Card, labels: Sequence[str]) -> str:
@@ -57,28 +80,27 @@ def shortfall(card: Card, labels: Sequence[str]) -> str:
     return f"{len(labels)} of {card.samples} wanted{without}: no more passed in the rounds that the settings allow"
 
 
-def _ranked_by_label(
+def _kept_by_label(
     card: Card,
     pool: Sequence[PoolSample],
     vectors_N_D: Matrix,
     leaks: AbstractSet[int],
     rule: DeliverySettings,
 ) -> tuple[dict[str, list[int]], Counter[str]]:
+    """Return the places of each label that are not left out, the worthiest first, and how many are, by reason."""
     left_out: Counter[str] = Counter()
-    ranked: dict[str, list[int]] = {}
+    kept: dict[str, list[int]] = {}
     copies = _copies(card, pool, rule)
     for label in card.labels or {"": ""}:
-        kept: list[int] = []
+        mine: list[int] = []
         for i in sorted((i for i, s in enumerate(pool) if s.label == label), key=lambda i: (-pool[i].worth, i)):
-            reason = "test" if i in leaks else _repeats(i, kept, vectors_N_D, copies[i], rule)
+            reason = "test" if i in leaks else _repeats(i, mine, vectors_N_D, copies[i], rule)
             if reason:
                 left_out[reason] += 1
             else:
-                kept.append(i)
-        worths = np.array([pool[i].worth for i in kept])
-        order = greedy_choice(vectors_N_D[kept], worths, min(len(kept), card.samples)) if kept else []
-        ranked[label] = [kept[i] for i in order]
-    return ranked, left_out
+                mine.append(i)
+        kept[label] = mine
+    return kept, left_out
 
 
 def _copies(card: Card, pool: Sequence[PoolSample], rule: DeliverySettings) -> dict[int, set[int]]:

@@ -11,7 +11,7 @@ from synlearner.agent.bandit import beliefs, in_control, shuffled, topics_held
 from synlearner.agent.budget import reference_wanted
 from synlearner.agent.cards import Stream
 from synlearner.agent.config import Settings
-from synlearner.agent.constraints import adjust
+from synlearner.agent.constraints import adjust, below_floor
 from synlearner.agent.delivery import choose_dataset
 from synlearner.agent.distilling import situation, teach
 from synlearner.agent.evaluating import check, evaluate
@@ -247,12 +247,17 @@ class Executor:
     # ---- the data set ----------------------------------------------------------------------------------------
 
     def _Deliver(self, state: RunState, _: decide.Deliver) -> Drafts:  # noqa: N802
-        task, rule = current_task(state), Settings.model_validate(state.settings).delivery
+        task, settings = current_task(state), Settings.model_validate(state.settings)
         data = self._need_stream().tasks[task.index]
         reporting = [row for file in data.files().values() for row in file.rows]
-        leaks = leaked(task.card, [sample.row for sample in task.pool], reporting, rule)
+        leaks = leaked(task.card, [sample.row for sample in task.pool], reporting, settings.delivery)
+        reference = self._vectors.of_pool(task.reference, task.card)
         vectors = self._vectors.of_pool(task.pool, task.card)
-        chosen, left_out = choose_dataset(task.card, task.pool, vectors, leaks, rule)
+
+        def too_alike(places: list[int]) -> bool:
+            return below_floor(task, places, vectors, reference, settings.constraints)
+
+        chosen, left_out = choose_dataset(task.card, task.pool, vectors, leaks, settings.delivery, too_alike)
         fact = DatasetDelivered(
             samples=[task.pool[i].seq for i in chosen],
             requested=task.requested,

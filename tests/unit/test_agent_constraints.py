@@ -10,7 +10,7 @@ from worlds import card
 
 from synlearner.agent.budget import missing
 from synlearner.agent.config import ConstraintSettings, LoopSettings, RewardSettings, Settings
-from synlearner.agent.constraints import COOLEST, HOTTEST, adjust, heat, matched, more, weighted
+from synlearner.agent.constraints import COOLEST, HOTTEST, adjust, below_floor, heat, matched, more, weighted
 from synlearner.agent.planning import Planner
 from synlearner.agent.state import RoundState, TaskState
 from synlearner.events.types import PromptsPlanned
@@ -49,6 +49,17 @@ def test_a_floor_that_is_held_lets_its_multiplier_fall_to_nothing() -> None:
     assert held.multipliers["diversity"] == 0.0
     barely = adjust(task(multipliers={"diversity": 1.0}), EYE, EYE, [0.25] * 16, SETTINGS)
     assert barely.multipliers["diversity"] == 1.0, "on the floor nothing moves"
+
+
+def test_what_is_chosen_is_held_to_the_floor_at_equal_n() -> None:
+    """Of the chosen half, 8 orthogonal rows have Vendi 8, as 8 of the untrained policy's have; 8 alike have 1."""
+    half = list(range(0, 16, 4)) + list(range(1, 16, 4))
+    assert not below_floor(task(), half, EYE, EYE, SETTINGS)
+    assert below_floor(task(), half, SAME, EYE, SETTINGS)
+    assert below_floor(task(), half, EYE, EYE, ConstraintSettings(diversity=1.01))
+    assert not below_floor(task(), half, SAME, EYE, ConstraintSettings(diversity=0.0)), "there is no floor"
+    assert not below_floor(task(), half[:7], SAME, EYE, SETTINGS), "too few say nothing"
+    assert not below_floor(task(reference=()), half, SAME, EYE[:0], SETTINGS)
 
 
 def test_fidelity_counts_what_could_not_be_read_as_nothing_on_both_sides() -> None:

@@ -42,6 +42,39 @@ def pets_and_weather(pets: int, weather: int) -> list[PoolSample]:
     return [pooled(i, "pets") for i in range(pets)] + [pooled(100 + i, "weather") for i in range(weather)]
 
 
+def test_quality_weighs_less_until_the_set_is_diverse_enough() -> None:
+    """Hand-worked: behind the first, the second (worth 1, cosine .9) leaves 3.64; the third, worth .1 and unlike both,
+    leaves 1.1 at power 1, 2 at a half, and 4.16 at a quarter."""
+    vectors = np.array([[1.0, 0.0, 0.0], [0.9, 0.19**0.5, 0.0], [0.0, 0.0, 1.0]], dtype=np.float32)
+    pool = [pooled(i, "pets", worth=worth) for i, worth in enumerate((1.0, 1.0, 0.1))]
+    asked: list[list[int]] = []
+
+    def too_alike(places: list[int]) -> bool:
+        asked.append(places)
+        return float(vectors[places[0]] @ vectors[places[1]]) > 0.5
+
+    of = checked(card(samples=2))
+    assert choose_dataset(of, pool, vectors, set(), MEANING)[0] == [0, 1]
+    chosen, left_out = choose_dataset(of, pool, vectors, set(), MEANING, too_alike)
+    assert asked == [[0, 1], [0, 1], [0, 2]]
+    assert chosen == [0, 2]
+    assert left_out["spare"] == 1
+
+
+def test_what_nothing_makes_diverse_enough_is_delivered_as_diverse_as_may_be() -> None:
+    pool = pets_and_weather(9, 2)
+    asked: list[list[int]] = []
+
+    def too_alike(places: list[int]) -> bool:
+        asked.append(places)
+        return True
+
+    chosen, left_out = choose_dataset(TOPICS, pool, EYE[: len(pool)], set(), MEANING, too_alike)
+    assert len(asked) == 3
+    assert chosen == asked[-1]
+    assert len(chosen) + left_out.total() == len(pool)
+
+
 @pytest.mark.parametrize(
     ("pets", "weather", "expected"), [(9, 9, (3, 3)), (9, 2, (4, 2)), (1, 9, (1, 5)), (2, 1, (2, 1)), (7, 0, (6, 0))]
 )
