@@ -37,13 +37,15 @@ def _changes(state: RunState, at: int, assignments: list[str]) -> dict[str, Any]
     if state.finished:
         raise ConfigError(f"after event {at} no run is under way that --set could change: pass it to `synlearner run`")
     wanted = parse_settings(assignments, base=state.settings)
-    before = Settings.model_validate(state.settings).nli
-    if wanted.nli.model != before.model:
-        digest = "" if wanted.nli.digest == before.digest else wanted.nli.digest  # that of the model before is no claim
+    before = Settings.model_validate(state.settings)
+    if wanted.nli.model != before.nli.model:
+        digest = (
+            "" if wanted.nli.digest == before.nli.digest else wanted.nli.digest
+        )  # that of the model before is no claim
         fresh = wanted.model_copy(update={"nli": wanted.nli.model_copy(update={"digest": digest})})
         wanted, _ = settle_nli(fresh, [state.task.card] if state.task else [])
     settings = wanted.model_dump(mode="json")
-    changes = {key: new for key, (_, new) in differences(dict(state.settings), settings).items()}
+    changes = {key: new for key, (_, new) in differences(before.model_dump(mode="json"), settings).items()}
     fixed = [key for key in changes if key.startswith("policy.") and key != "policy.threads"]
     if fixed:
         raise ConfigError(f"--set {fixed[0]} cannot change within a run, its weights depend on it: start a new run")

@@ -51,7 +51,8 @@ def check_resumable(state: RunState, stream: Stream, settings: Settings, seed: i
             f"home '{home}' ends within a batch, at event {state.seq}: its log was cut; go on from a fork of it, "
             f"`synlearner fork --home {home} --at {state.seq} --into NEW`",
         )
-    changed = differences(dict(state.settings), settings.model_dump(mode="json"))
+    begun = Settings.model_validate(state.settings)  # a setting that its version did not have yet is as if by default
+    changed = differences(begun.model_dump(mode="json"), settings.model_dump(mode="json"))
     if started.seed != seed:
         changed["--seed"] = (started.seed, seed)
     if changed:
