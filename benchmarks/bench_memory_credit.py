@@ -9,7 +9,8 @@ is drawn (`--noise bernoulli`: 0 or 1; `group`: the mean of 6 such samples, as a
   are equally relevant (`synlearner.memory.recall.Choice`);
 - **ema**: every used item moves by .1 towards the outcome (MemRL, cognee), greedy;
 - **beta**: successes and failures of each item, Thompson draws from its Beta distribution (ACE, MemOS);
-- **likeness**: all items are alike, so any four: what recall without outcomes comes down to.
+- **likeness**: all items are alike, so any four: what recall without outcomes comes down to;
+- **exact**, on request: exact Bayes that is told the effects and the world, which no user knows.
 
 Gap closed is (mean gain of the chosen) / (mean gain of the best four), over the last 1,500 episodes of 200 per family,
 or over all episodes of the shorter streams; AUC that of the learnt estimates, ranking harmful items below all others.
@@ -18,11 +19,14 @@ The settings of recall were chosen on the seeds 1000 to 7059 of another simulato
 `--first` on, 20,000 by default, are fresh.
 
     python benchmarks/bench_memory_credit.py [--seeds 8] [--first 20000] [--scale 0.12] [--horizon 60] [--noise bernoulli]
+    python benchmarks/bench_memory_credit.py --rules exact --draws 8 --first 40000 --seeds 6
 """
 
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
+from itertools import combinations, product
 from typing import Any, Protocol
 
 import numpy as np
@@ -150,6 +154,53 @@ class Counts:
         return mean
 
 
+class Exact:
+    """The limit: Bayes over all 3^10 worlds of a family, told what no user knows (the effects, how they combine).
+
+    Chooses the set that is best on average over some worlds drawn from the posterior: with 1 it is Thompson sampling.
+    """
+
+    WORLDS = np.array(list(product((0.15, 0.0, -0.15), repeat=ITEMS)))
+    SETS = np.array(list(combinations(range(ITEMS), CHOSEN)))
+
+    def __init__(self, rng: np.random.Generator, world: str, noise: str, draws: int) -> None:
+        self._rng, self._world, self._draws = rng, world, draws
+        self._noise = 0.23 if noise == "bernoulli" else 0.23 / 6
+        shares = np.log([0.25, 0.55, 0.2])
+        self._prior = np.array(list(product(shares, repeat=ITEMS))).sum(axis=1)
+        # Of each family and world: sum of (outcome - .5 - gain), and of its squares; and the number of outcomes.
+        self._sums = np.zeros((FAMILIES, 2, len(self.WORLDS)))
+        self._outcomes = np.zeros(FAMILIES)
+
+    def choose(self, family: int) -> list[int]:
+        """Take the best set of the worlds drawn."""
+        total = np.cumsum(self._posterior(family))
+        places = np.searchsorted(total, self._rng.random(self._draws) * total[-1])
+        drawn = self.WORLDS[np.minimum(places, len(total) - 1)]
+        worth = gains(drawn[:, self.SETS], self._world).mean(axis=0)
+        best: list[int] = self.SETS[np.argmax(worth + 1e-9 * self._rng.standard_normal(len(worth)))].tolist()
+        return best
+
+    def learn(self, family: int, used: list[int], outcome: float) -> None:
+        """Add up the residuals."""
+        residual = outcome - 0.5 - gains(self.WORLDS[:, used], self._world)
+        self._sums[family] += residual, residual**2
+        self._outcomes[family] += 1
+
+    def estimates(self) -> Floats:
+        """Return the probability of doing no harm: what ranks harmful items last best."""
+        return np.array([self._posterior(family) @ (self.WORLDS >= 0) for family in range(FAMILIES)])
+
+    def _posterior(self, family: int) -> Floats:
+        total, squares = self._sums[family]
+        # The baseline, uniform in [.35, .65], is taken for normal and integrated out.
+        shrunk = total**2 / (self._outcomes[family] + self._noise / (0.3**2 / 12))
+        chance = self._prior - (squares - shrunk) / (2 * self._noise)
+        weights: Floats = np.exp(chance - chance.max())
+        weights /= weights.sum()
+        return weights
+
+
 class Likeness:
     """No outcome counts, and all are equally alike."""
 
@@ -172,11 +223,11 @@ def _best(values: Floats) -> list[int]:
     return sorted(int(place) for place in np.argsort(-values)[:CHOSEN])
 
 
-def gain(effects: Floats, world: str) -> float:
-    """Return what a set of items with these effects brings."""
+def gains(effects: Floats, world: str) -> Floats:
+    """Return what sets of items with these effects bring, shape `(..., items)` to `(...)`."""
     if world == "additive":
-        return float(effects.sum())
-    return float(max(0.0, effects.max()) + effects[effects < 0].sum())
+        return np.asarray(effects.sum(axis=-1))
+    return np.asarray(np.maximum(0.0, effects.max(axis=-1)) + np.minimum(effects, 0.0).sum(axis=-1))
 
 
 def run(make: Callable[[np.random.Generator], Rule], world: str, episodes: int, seed: int, noise: str) -> tuple[float, float]:  # fmt: skip
@@ -185,11 +236,11 @@ def run(make: Callable[[np.random.Generator], Rule], world: str, episodes: int, 
     effects = rng.choice([0.15, 0.0, -0.15], p=[0.25, 0.55, 0.2], size=(FAMILIES, ITEMS))
     base = rng.uniform(0.35, 0.65, FAMILIES)
     rule = make(np.random.default_rng(seed + 10_000))
-    most = [gain(np.sort(row)[-CHOSEN:], world) for row in effects]
+    most = gains(np.sort(effects)[:, -CHOSEN:], world).tolist()
     got, best = [], []
     for family in rng.permutation(np.repeat(np.arange(FAMILIES), episodes)).tolist():
         used = rule.choose(family)
-        value = gain(effects[family, used], world)
+        value = float(gains(effects[family, used], world))
         chance = min(0.98, max(0.02, base[family] + value))
         outcome = float(rng.binomial(1, chance)) if noise == "bernoulli" else rng.binomial(6, chance) / 6
         rule.learn(family, used, outcome)
@@ -210,6 +261,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=RecallSettings().scale)
     parser.add_argument("--horizon", type=float, default=RecallSettings().horizon)
     parser.add_argument("--rules", default="regression,ema,beta,likeness")
+    parser.add_argument("--draws", type=int, default=16, help="worlds that `exact` draws")
     parser.add_argument("--noise", choices=("bernoulli", "group"), default="bernoulli")
     args = parser.parse_args()
     # Nothing is alike here, and nothing is long.
@@ -229,9 +281,10 @@ def main() -> None:
         "prior": PRIOR_VARIANCE**0.5,
     }
     for name in args.rules.split(","):
-        make = rules[name]
-        found[name] = {}
+        found[name] = {"draws": args.draws} if name == "exact" else {}
         for world, episodes in (("additive", 50), ("additive", 200), ("best", 200)):
+            exact = partial(Exact, world=world, noise=args.noise, draws=args.draws)
+            make = exact if name == "exact" else rules[name]
             each = np.array(
                 [run(make, world, episodes, seed, args.noise) for seed in range(args.first, args.first + args.seeds)]
             )
