@@ -155,7 +155,7 @@ class Counts:
 
 
 class Exact:
-    """The limit: Bayes over all 3^10 worlds of a family, told what no user knows (the effects, how they combine).
+    """A peer: Bayes over all 3^10 worlds of a family, told what no user knows (the effects, how they combine).
 
     Chooses the set that is best on average over some worlds drawn from the posterior: with 1 it is Thompson sampling.
     """
