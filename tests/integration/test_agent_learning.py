@@ -112,8 +112,8 @@ def likelihoods(model: PolicyModel, groups: list[TrainedGroup], adapter: bytes |
     return found
 
 
-def gains(home: Path, world: World) -> list[tuple[list[float], list[float]]]:
-    """Return for every step of fine-tuning the advantages, and by how much each sample became more likely."""
+def gains(home: Path, world: World) -> list[list[float]]:
+    """Return for every step of fine-tuning by how much each sample became more likely."""
     model = load(world.model)
     found = []
     with Home.open(home) as opened:
@@ -121,8 +121,7 @@ def gains(home: Path, world: World) -> list[tuple[list[float], list[float]]]:
             if update.algorithm == "eft" and not update.skipped:
                 blobs = [opened.blobs.get(digest) if digest else None for digest in (update.parent, update.adapter)]
                 before, after = (likelihoods(model, groups, blob) for blob in blobs)
-                advantages = [sample.advantage for group in groups for sample in group.samples]
-                found.append((advantages, [b - a for a, b in zip(before, after, strict=True)]))
+                found.append([b - a for a, b in zip(before, after, strict=True)])
     return found
 
 
@@ -134,14 +133,11 @@ def test_the_loop_learns_in_both_ways(learnt: tuple[Path, RunReport]) -> None:
         assert after.parent == before.adapter
     for update in steps:
         assert (update.adapter != update.parent) is (not update.skipped)
+        assert update.algorithm != "eft" or set(update.advantages) <= {1.0}
 
 
 def test_fine_tuning_makes_accepted_samples_more_likely(learnt: tuple[Path, RunReport], world: World) -> None:
-    found = gains(learnt[0], world)
-    assert found
-    for advantages, moved in found:
-        assert set(advantages) == {1.0}
-        assert sum(moved) / len(moved) > 0.005
+    assert min(sum(moved) / len(moved) for moved in gains(learnt[0], world)) > 0.005  # of none there is no least
 
 
 def test_fine_tuning_again_begins_with_a_lower_loss(learnt: tuple[Path, RunReport], world: World) -> None:

@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from runs import (
     SHORT,
@@ -15,7 +14,6 @@ from runs import (
     Stopped,
     events_of,
     facts_of,
-    rewrite,
     run,
     run_in_pieces,
     versatile,
@@ -32,14 +30,12 @@ from synlearner.agent.watcher import Silent
 from synlearner.errors import ConfigError
 from synlearner.events.types import (
     DatasetDelivered,
-    Event,
     ExperienceCredited,
     ExperienceLearned,
     ExperienceRecalled,
     PlannedPrompt,
     PolicyUpdated,
     PromptsPlanned,
-    RunStarted,
     SampleGenerated,
     SampleScored,
     StudentScored,
@@ -170,24 +166,6 @@ def test_an_unfinished_run_is_not_gone_on_with_as_something_else(stream: Path, t
     with pytest.raises(ConfigError, match=message):
         run(home, source, **arguments)
     assert events_of(home) == before
-
-
-def test_a_run_of_a_version_without_a_setting_is_gone_on_with_by_its_default(stream: Path, tmp_path: Path) -> None:
-    with pytest.raises(Stopped):
-        run(tmp_path / "home", stream, watcher=StopAfter(lambda state, _: state.seq > 20))
-
-    def before(event: Event) -> Any:
-        if not isinstance(event.fact, RunStarted):
-            return event.fact
-        parts = {part: dict(fields) for part, fields in event.fact.settings.items()}
-        del parts["reward"]["likelihood"]
-        return msgspec.structs.replace(event.fact, settings=parts)
-
-    rewrite(tmp_path / "home", tmp_path / "old", before)
-    with pytest.raises(ConfigError, match=r"reward\.likelihood was 0\.0 and is 0\.5"):
-        run(tmp_path / "old", stream, settings=[*SHORT, "reward.likelihood=0.5"])
-    run(tmp_path / "old", stream)
-    assert facts_of(tmp_path / "old", TaskFinished)
 
 
 def test_a_home_keeps_to_its_embedder(whole: tuple[Path, RunReport], stream: Path) -> None:
