@@ -36,7 +36,7 @@ def chat_body(model: str, request: Request, seed: int, *, is_vllm: bool, logprob
         if decoding.grammar:
             body["structured_outputs"] = {"grammar": f"start: %json {decoding.grammar}"}
     elif decoding.grammar:
-        schema = {k: v for k, v in json.loads(decoding.grammar).items() if k != "x-guidance"}
+        schema = {k: v for k, v in json.loads(decoding.grammar).items() if not k.startswith("x-")}
         form = {"name": "sample", "schema": schema, "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": form}
     return body

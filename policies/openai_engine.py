@@ -156,10 +156,12 @@ class OpenAIEngine:
         """Return the group of each request, in order.
 
         Raises:
-            ConfigError: If a grammar is to end samples in time: servers know grammars alone.
+            ConfigError: If a grammar is to end samples in time, and they are learnt from: servers know grammars alone,
+                and the trainer would replay masks that nobody drew with.
             EngineError: If the server refuses them all, or gives none of them an answer.
         """
-        refuse_closing((request.decoding.grammar for request in requests), self.name)
+        if not self.frozen:
+            refuse_closing((request.decoding.grammar for request in requests), self.name)
         tokens = ended = 0
         pool = ThreadPoolExecutor(self._served.parallel, thread_name_prefix="openai")
         try:

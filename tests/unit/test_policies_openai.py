@@ -62,7 +62,7 @@ def test_every_sample_is_a_request_with_its_own_seed() -> None:
 
 def test_other_servers_get_standard_parameters_alone() -> None:
     server = scripted()
-    grammar = object_schema({"text": (1, 9)})
+    grammar = object_schema({"text": (1, 9)}, closing=True)  # as it is planned for who gives an engine of his own
     request = ask("one", (1,), stop="\n", min_p=0.1)
     request = replace(
         request, decoding=type(request.decoding)(temperature=1.0, min_p=0.1, max_new_tokens=9, grammar=grammar)
@@ -73,7 +73,7 @@ def test_other_servers_get_standard_parameters_alone() -> None:
     assert set(body) == {"model", "messages", "max_tokens", "temperature", "seed", "stop", "response_format"}
     assert [turn["role"] for turn in body["messages"]] == ["user", "assistant"]
     assert body["response_format"]["json_schema"]["schema"]["required"] == ["text"]
-    assert "x-guidance" not in json.dumps(body)
+    assert '"x-' not in json.dumps(body)
 
 
 def test_a_parameter_that_a_server_does_not_know_is_left_out_from_then_on() -> None:
