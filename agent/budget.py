@@ -1,4 +1,4 @@
-"""How much is still to be written for a task: samples that are lacking, and tokens that are left."""
+"""How much is still to be written for a task: samples that are lacking, tokens that are left, whether learning pays."""
 
 import math
 
@@ -34,6 +34,16 @@ def affordable(task: TaskState, settings: Settings) -> int:
     written = task.tokens - task.reference_tokens
     each = written / task.requested if task.requested and written else 1.5 * words
     return max(settings.loop.group, int((settings.loop.tokens - spent(task, settings)) / each))
+
+
+def plateaued(task: TaskState, patience: int) -> bool:
+    """Tell whether the last *patience* checks found no student of accepted samples better on the seeds than before.
+
+    Of the families the first that was trained counts. A patience of 0 never ends.
+    """
+    checks = [student for student in task.students if student.source == "accepted" and student.split == "seeds"]
+    curve = [student.accuracy for student in checks if student.family == checks[0].family]
+    return 0 < patience < len(curve) and max(curve[-patience:]) <= max(curve[:-patience])
 
 
 def missing(task: TaskState, loop: LoopSettings) -> dict[str, float]:

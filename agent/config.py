@@ -43,6 +43,8 @@ class LoopSettings(SettingsPart):
     they are for reporting alone."""
     student_every: Annotated[int, Field(ge=0)] = 2
     """A student is trained on what is accepted after every so many rounds; 0 never."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Learning rounds end once so many checks in a row found no student better on the seeds than before; 0 never."""
 
 
 class DaiSettings(SettingsPart):
@@ -131,6 +133,8 @@ class RewardSettings(SettingsPart):
     quality: Annotated[float, Field(ge=0)] = 0.5
     attributes: Annotated[float, Field(ge=0)] = 0.25
     gain: Annotated[float, Field(ge=0)] = 1.0
+    rke: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of what a sample adds to the RKE score of its label's set (`synlearner.agent.diversity`); 0 asks nobody."""
     floor: Annotated[float, Field(gt=0)] = 0.1
     """Least standard deviation to divide by: below it a spread is noise."""
     min_fidelity: Annotated[float, Field(ge=-1, le=1)] = 0.0

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from synlearner.agent.budget import ROWS, missing, reference_wanted, spent
+from synlearner.agent.budget import ROWS, missing, plateaued, reference_wanted, spent
 from synlearner.agent.config import Settings
 from synlearner.agent.state import RunState, TaskState
 
@@ -177,7 +177,7 @@ def _next_round(task: TaskState, settings: Settings) -> Action | None:
     purpose: Purpose
     if settings.dai.proposals and task.proposed is None and not _has_attributes(task):
         purpose = "propose"
-    elif task.learn_rounds < loop.rounds:
+    elif task.learn_rounds < loop.rounds and not plateaued(task, loop.patience):
         purpose = "learn"
     elif task.fill_rounds < loop.fill_rounds and any(lack > 0 for lack in missing(task, loop).values()):
         purpose = "fill"

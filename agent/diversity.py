@@ -105,6 +105,32 @@ def rke(vectors_N_D: NDArray[np.floating]) -> float:
     return float(len(wide) ** 2 / np.square(wide @ wide.T).sum())
 
 
+def rke_gains(vectors_N_D: NDArray[np.floating], quality_N: NDArray[np.floating]) -> Matrix:
+    """Return what each sample adds to the order-2 Vendi score of the set: `N log(RKE(S) / RKE(S without it))`.
+
+    With weights `q`, `RKE = (sum q)^2 / sum q_i q_j k_ij^2`; all gains at once in `O(N^2)`. About 1 is like no other at the
+    mean weight, 0 adds nothing, below 0 makes the set less diverse. A set of one gains 1: it is like no other.
+
+    Args:
+        vectors_N_D: Unit rows.
+        quality_N: In [0, 1].
+
+    Returns:
+        Shape `(N,)`, dimensionless; 0 for quality 0.
+    """
+    weight = quality_N.astype(np.float64)
+    wide = vectors_N_D.astype(np.float64)
+    alike = weight[:, None] * np.square(wide @ wide.T) * weight
+    total, overlap = weight.sum(), alike.sum()
+    rest, left = total - weight, overlap - 2 * alike.sum(axis=1) + np.diag(alike)
+    alone = rest <= 1e-9 * max(total, 1e-300)
+    gains = np.where(weight > 0, 1.0, 0.0)
+    many = (weight > 0) & ~alone
+    ratio = (total**2 / overlap) * left[many] / np.square(rest[many]) if many.any() else np.zeros(0)
+    gains[many] = len(weight) * np.log(ratio)
+    return gains
+
+
 def distinct_2(texts: list[str]) -> float:
     """Return different word bigrams per word bigram over all *texts*, in [0, 1]."""
     bigrams = [pair for text in texts for pair in pairwise(text.split())]

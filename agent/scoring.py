@@ -1,14 +1,14 @@
 """Feedback on one round: gates, then every part of the score, then the set, then totals. Pure given the embedder."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from synlearner.agent.cards import Card, Row
 from synlearner.agent.config import RewardSettings
-from synlearner.agent.diversity import distinct_2, leave_one_out_gains, rke, vendi
+from synlearner.agent.diversity import distinct_2, leave_one_out_gains, rke, rke_gains, vendi
 from synlearner.agent.features import Matrix, embed_rows
 from synlearner.agent.jsonform import parse_json
 from synlearner.agent.judge import Judge
@@ -98,12 +98,16 @@ def score_round(
         fidelity = (1 - settings.likelihood) * fidelity + settings.likelihood * np.array(said)
     qualities, told = _qualities(card, seqs, read, surprise)
     worths = np.array([worth(f, q) for f, q in zip(fidelity, qualities, strict=True)])
-    gains = _gains(vectors, labels, worths, pool, pool_vectors)
+    gains = _gains(leave_one_out_gains, vectors, labels, worths, pool, pool_vectors)
     parts: list[Parts | None] = [None] * len(samples)
     for i, fid, qual, gain in zip(valid, fidelity, qualities, gains, strict=True):
         found: Parts = {"fidelity": round(float(fid), 6), "quality": round(qual, 6), "gain": round(gain_share(gain), 6)}
         share = attribute_share(prompts[samples[i][1].prompt].attributes, card, rows[i])
         parts[i] = found if share is None else found | {"attributes": round(share, 6)}
+    if settings.rke:
+        added = _gains(rke_gains, vectors, labels, worths, pool, pool_vectors)
+        for i, value in zip(valid, added, strict=True):
+            parts[i] = (parts[i] or {}) | {"rke": round(value, 6)}
     if probe is not None:
         for i, value in zip(valid, probe.relation(vectors, labels), strict=True):
             parts[i] = (parts[i] or {}) | {"relation": round(float(value), 6)}
@@ -197,20 +201,21 @@ def _qualities(
 
 
 def _gains(
+    rule: Callable[[Matrix, np.ndarray], np.ndarray],
     vectors: Matrix,
     labels: Sequence[str],
     worths: np.ndarray,
     pool: Sequence[PoolSample],
     pool_vectors: Matrix,
 ) -> list[float]:
-    """Return what each new sample adds to its label's set: the new ones and the newest of the pool."""
+    """Return what each new sample adds by *rule* to its label's set: the new ones and the newest of the pool."""
     gains = np.zeros(len(labels))
     for label in sorted(set(labels)):
         mine = [i for i, other in enumerate(labels) if other == label]
         old = [i for i, sample in enumerate(pool) if sample.label == label][-POOL:]
         together = np.concatenate([vectors[mine], pool_vectors[old]]) if old else vectors[mine]
         weights = np.concatenate([worths[mine], [pool[i].worth for i in old]])
-        gains[mine] = leave_one_out_gains(together, weights)[: len(mine)]
+        gains[mine] = rule(together, weights)[: len(mine)]
     return [float(gain) for gain in gains]
 
 

@@ -1,4 +1,4 @@
-"""The cap on tokens: what there is room for by hand, and a whole run that keeps to it."""
+"""The cap on tokens: what there is room for by hand, and a whole run that keeps to it; and when learning has ended."""
 
 from pathlib import Path
 from typing import Any
@@ -7,10 +7,12 @@ from pieces import checked, task_of
 from worlds import QUICK, card, scripted, write_stream
 
 from synlearner.agent import Agent, parse_settings
-from synlearner.agent.budget import affordable
+from synlearner.agent.budget import affordable, plateaued
+from synlearner.agent.decide import Action, Plan, decide
 from synlearner.agent.planning import Planner
+from synlearner.agent.state import RunState, TaskState
 from synlearner.events.home import Home
-from synlearner.events.types import PromptsPlanned, SampleGenerated
+from synlearner.events.types import PromptsPlanned, RunStarted, SampleGenerated, StudentScored
 from synlearner.memory import HashEmbedder
 
 CARD = checked(card())
@@ -33,6 +35,42 @@ def test_without_samples_yet_the_fields_say_how_long_they_may_be() -> None:
     settings = parse_settings([f"loop.tokens={int(1.5 * (low + high) / 2 * 10) + 1}"])
     assert affordable(task_of(CARD), settings) == 10
     assert affordable(task_of(CARD), parse_settings(["loop.tokens=0"])) >= 64
+
+
+def checks(*accuracies: float, **changes: Any) -> TaskState:
+    """Return a task whose students of the accepted samples were that good, one check after the other."""
+    told: dict[str, Any] = {
+        "source": "accepted", "split": "seeds", "samples": [], "trained_on": 8, "scored_on": 8, "macro_f1": 0.5,
+        "interval": (0.0, 1.0),
+    }  # fmt: skip
+    families = ("embedding", "tfidf")
+    found = [
+        StudentScored(family=f, accuracy=a if f == "embedding" else 1 - a, **told) for a in accuracies for f in families
+    ]
+    return task_of(CARD, students=tuple(found), **changes)
+
+
+def test_learning_pays_no_longer_once_no_check_was_better_than_before() -> None:
+    assert not plateaued(checks(), 1)
+    assert not plateaued(checks(0.5), 1), "nothing came before"
+    assert plateaued(checks(0.5, 0.5), 1), "equal is no better"
+    assert not plateaued(checks(0.5, 0.6), 1)
+    assert not plateaued(checks(0.6, 0.5), 2), "one more may be better"
+    assert plateaued(checks(0.6, 0.5, 0.55), 2), "better than the last, and not than the best"
+    assert not plateaued(checks(0.6, 0.5, 0.7), 2)
+    assert not plateaued(checks(0.6, 0.5, 0.5, 0.5), 0), "a patience of 0 is endless"
+
+
+def test_learning_rounds_end_when_they_no_longer_pay() -> None:
+    def after(task: TaskState, *settings: str) -> Action | None:
+        chosen = parse_settings([*UNBOUND, "loop.rounds=9", "memory.k=0", *settings]).model_dump(mode="json")
+        started = RunStarted(stream="s", stream_digest="", tasks=["t"], settings=chosen, seed=0, base_model="b")
+        return decide(RunState(seq=9, run_id="r", started=started, settings=chosen, finished=False, task=task, done=()))
+
+    flat = checks(0.5, 0.5, 0.5, learn_rounds=3)
+    assert after(flat) == Plan("learn")
+    assert after(flat, "loop.patience=2") == Plan("fill")
+    assert after(flat, "loop.patience=3") == Plan("learn")
 
 
 def test_a_run_stops_at_the_cap_within_a_round(tmp_path: Path) -> None:

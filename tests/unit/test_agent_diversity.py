@@ -16,6 +16,7 @@ from synlearner.agent.diversity import (
     greedy_choice,
     leave_one_out_gains,
     rke,
+    rke_gains,
     similarities,
     vendi,
 )
@@ -187,3 +188,31 @@ def test_the_duplicate_comes_last_and_ties_go_to_the_lower_row() -> None:
 @pytest.mark.parametrize("count", [0, 1, 3, 9])
 def test_no_more_are_chosen_than_asked_for_or_than_there_are(count: int) -> None:
     assert len(greedy_choice(EYE[:3], np.ones(3), count)) == min(count, 3)
+
+
+def weighted_rke(vectors: NDArray[np.floating], quality: NDArray[np.floating]) -> float:
+    """Return the score of the weighted set, the slow way."""
+    shares = [(float(q / quality.sum()), v.astype(np.float64)) for q, v in zip(quality, vectors, strict=True)]
+    return 1 / math.fsum(a * b * float(v @ w) ** 2 for a, v in shares for b, w in shares)
+
+
+def test_what_a_sample_adds_to_rke_by_hand() -> None:
+    """Three orthogonal rows: 3 log(3/2) each. Of twins and another, RKE 9/5: without a twin 2, without the other 1."""
+    assert rke_gains(np.eye(3), np.ones(3)) == pytest.approx([3 * math.log(1.5)] * 3)
+    twin = 3 * math.log(1.8 / 2)
+    assert rke_gains(TWIN, np.ones(3)) == pytest.approx([twin, twin, 3 * math.log(1.8)])
+    assert rke_gains(EYE[:1], np.ones(1)) == [1.0]
+    assert rke_gains(EYE[:2], np.array([1.0, 0.0])) == pytest.approx([1.0, 0.0])
+    assert list(rke_gains(EYE[:2], np.zeros(2))) == [0.0, 0.0]
+    assert len(rke_gains(EYE[:0], np.zeros(0))) == 0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_rke_gains_are_the_difference_that_leaving_one_out_makes(seed: int) -> None:
+    vectors, quality = random_set(seed)
+    assert weighted_rke(vectors, np.ones(len(vectors))) == pytest.approx(rke(vectors))
+    whole = weighted_rke(vectors, quality)
+    for i, gain in enumerate(rke_gains(vectors, quality)):
+        others = np.arange(len(vectors)) != i
+        without = weighted_rke(vectors[others], quality[others])
+        assert gain == pytest.approx(len(vectors) * math.log(whole / without), abs=1e-9)

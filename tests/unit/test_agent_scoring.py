@@ -224,6 +224,20 @@ def test_a_sample_is_compared_with_its_own_label_alone() -> None:
     assert same.gains < alone
 
 
+def test_what_a_sample_adds_to_rke_is_a_part_where_it_has_weight() -> None:
+    """Of two samples the one that the pool holds already takes away, the other adds; gains and what is valid stay."""
+    samples = [written("i saw a cat on the roof today"), written("i saw the parrot yesterday", index=1)]
+    pool = (pooled(3, text="today a cat sat on our roof", worth=1.0),)
+    sure = RewardSettings(min_fidelity=-1, min_quality=0)
+    plain = score(TOPICS, [planned("pets")], samples, pool, sure)
+    asked = score(TOPICS, [planned("pets")], samples, pool, sure.model_copy(update={"rke": 1.0}))
+    assert all("rke" not in s.parts for s in plain.scored)
+    same, other = (s.parts["rke"] for s in asked.scored)
+    assert same < other
+    assert (asked.gains, asked.valid) == (plain.gains, plain.valid)
+    assert asked.scored[0].total - asked.scored[1].total < plain.scored[0].total - plain.scored[1].total
+
+
 def test_only_the_newest_of_the_pool_are_compared() -> None:
     near = [pooled(i, text="i saw a kitten on the floor", worth=1.0) for i in range(1)]
     far = [pooled(i + 1, text=f"number {i} of {i * 7919}", worth=0.0) for i in range(64)]
