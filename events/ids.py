@@ -20,6 +20,7 @@ MERGE = 16_384
 _NEWER = "SELECT id, seq FROM events WHERE seq > ? ORDER BY seq"
 _MERGE = "INSERT INTO ids SELECT id, seq FROM events WHERE seq > ? AND seq <= ? ORDER BY id"
 _KNOWN = "SELECT id, seq FROM ids WHERE id IN (SELECT value FROM json_each(?))"
+_KNOWN_1 = "SELECT id, seq FROM ids WHERE id = ?"
 _FOUND = "SELECT seq, kind, payload_digest FROM events WHERE seq = ? AND id = ?"
 _FOUND_1 = "SELECT seq, kind, payload_digest FROM events WHERE id = ?"
 _DAMAGES = (
@@ -51,7 +52,10 @@ class Ids:
         """Return the seqs of those *ids* that the log holds, as far as it has been caught up with."""
         found = {id_: self._recent[id_] for id_ in self._recent.keys() & ids}
         if self._indexed:
-            found.update(connection.execute(_KNOWN, (msgspec.json.encode(ids).decode(),)))
+            whole = [id_ for id_ in ids if "\0" not in id_]
+            found.update(connection.execute(_KNOWN, (msgspec.json.encode(whole).decode(),)))
+            for id_ in ids if len(whole) < len(ids) else ():  # to SQLite's JSON, but not elsewhere, a text ends at NUL
+                found.update(connection.execute(_KNOWN_1, (id_,)))
         return found
 
     def find(self, connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, Found]:

@@ -153,3 +153,18 @@ def test_only_what_is_new_is_read_to_know_its_ids(path: Path) -> None:
     ]  # fmt: skip
     reader.close()
     log.close()
+
+
+def test_ids_that_hold_nul_are_recognised_in_the_table_too(path: Path) -> None:
+    """To SQLite's `json_each` a text ends at NUL: a repeat was stored twice, or another id found in its place."""
+    first = [Draft(fact=RunFinished(tasks=1, delivered=0), id=id_) for id_ in ("0\0", "\0", "0", "a\0b")]
+    log = SqliteLog(path, anchor=None, write=True)
+    stored = list(log.append(first, expected_seq=0))
+    connection = log._connection()
+    with connection:
+        log._ids.merge(connection, 4, least=1)
+    again = SqliteLog(path, anchor=None, write=True)
+    assert list(again.append(first, expected_seq=0)) == stored
+    assert list(again.append(first[1:3], expected_seq=9)) == stored[1:3]
+    assert set(again.find(["0\0", "b", "a\0"])) == {"0\0"}
+    assert again.head().seq == 4
