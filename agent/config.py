@@ -298,6 +298,12 @@ def changed(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     return tree
 
 
+def completed(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return dumped *settings* of any version: what it did not have is as if by default, what is not known here stays."""
+    defaults = Settings().model_dump(mode="json")
+    return {part: {**defaults.get(part, {}), **settings.get(part, {})} for part in {**defaults, **settings}}
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return `part.field -> (old, new)` where two dumped settings differ."""
     flat = [{f"{p}.{f}": v for p, fields in tree.items() for f, v in fields.items()} for tree in (old, new)]

@@ -123,11 +123,11 @@ def rke_gains(vectors_N_D: NDArray[np.floating], quality_N: NDArray[np.floating]
     alike = weight[:, None] * np.square(wide @ wide.T) * weight
     total, overlap = weight.sum(), alike.sum()
     rest, left = total - weight, overlap - 2 * alike.sum(axis=1) + np.diag(alike)
-    alone = rest <= 1e-9 * max(total, 1e-300)
     gains = np.where(weight > 0, 1.0, 0.0)
-    many = (weight > 0) & ~alone
-    ratio = (total**2 / overlap) * left[many] / np.square(rest[many]) if many.any() else np.zeros(0)
-    gains[many] = len(weight) * np.log(ratio)
+    some = (weight > 0) & (rest > 1e-9 * total)
+    # No set of N - 1 scores more than N - 1: so rounding cannot take `left` to 0 where one sample is worth all the rest.
+    left = np.maximum(left[some], np.square(rest[some]) / max(1, len(weight) - 1))
+    gains[some] = len(weight) * np.log(total**2 / overlap * left / np.square(rest[some])) if some.any() else 0.0
     return gains
 
 

@@ -39,9 +39,8 @@ def _changes(state: RunState, at: int, assignments: list[str]) -> dict[str, Any]
     wanted = parse_settings(assignments, base=state.settings)
     before = Settings.model_validate(state.settings)
     if wanted.nli.model != before.nli.model:
-        digest = (
-            "" if wanted.nli.digest == before.nli.digest else wanted.nli.digest
-        )  # that of the model before is no claim
+        is_claim = wanted.nli.digest != before.nli.digest  # that of the model before says nothing of this one
+        digest = wanted.nli.digest if is_claim else ""
         fresh = wanted.model_copy(update={"nli": wanted.nli.model_copy(update={"digest": digest})})
         wanted, _ = settle_nli(fresh, [state.task.card] if state.task else [])
     settings = wanted.model_dump(mode="json")

@@ -17,7 +17,7 @@ from synlearner.agent.nli import NliJudge, NliModel
 from synlearner.agent.planning import pair_coverage
 from synlearner.agent.probe import SecondFieldProbe, has_second, told_by_second
 from synlearner.agent.scoring import PoolSample, RoundScores, read_reference, score_round
-from synlearner.agent.surprise import Surprise, SurpriseUnknown
+from synlearner.agent.surprise import CannotTell, Surprise
 from synlearner.agent.tasks import TaskState
 from synlearner.agent.user_reward import Reward, RewardFailure
 from synlearner.agent.vectors import Vectors
@@ -202,7 +202,7 @@ class Scorer:
             return None, ""
         try:
             self.surprise.band(task.card)
-        except SurpriseUnknown as unknown:
+        except CannotTell as unknown:
             return None, str(unknown)
         return self.surprise, ""
 
@@ -212,7 +212,7 @@ class Scorer:
             return None, ""
         try:
             self.likelihood.ready(task.card)
-        except SurpriseUnknown as unknown:
+        except CannotTell as unknown:
             return None, str(unknown)
         return self.likelihood, ""
 

@@ -13,7 +13,7 @@ from sklearn.utils.extmath import softmax
 
 from synlearner.agent.cards import Card, Row
 from synlearner.agent.judge import corrected
-from synlearner.agent.surprise import SurpriseUnknown, as_text
+from synlearner.agent.surprise import CannotTell, as_text
 from synlearner.events.types import Event, SampleScored, SetScored
 
 NARROWEST = 0.01
@@ -24,7 +24,7 @@ class Likelihood(Protocol):
     """Says by likelihood whether texts fit their labels."""
 
     def ready(self, card: Card) -> None:
-        """Raise SurpriseUnknown if nobody can tell for this card."""
+        """Raise CannotTell if nobody can tell for this card."""
 
     def fidelity(self, samples: Sequence[int], card: Card, rows: Sequence[Row], labels: Sequence[str]) -> list[float]:
         """Return one score per row in [-1, 1], as a judge does; *samples* are their seqs."""
@@ -62,7 +62,7 @@ class MeasuredLikelihood:
         told = [self._measure(texts, context(card, label)) for label in card.labels]
         likely = [[-value for value in values] for values in told if values is not None]
         if len(likely) < len(told):
-            raise SurpriseUnknown("the engine has no weights here that could read a given text")
+            raise CannotTell("the engine has no weights here that could read a given text")
         found = np.array(likely).T.reshape(len(rows), len(told))
         centred: NDArray[np.float64] = found - found.mean(axis=1, keepdims=True)
         return centred
@@ -80,9 +80,9 @@ class RecordedLikelihood:
         self._values = values
 
     def ready(self, card: Card) -> None:
-        """Raise SurpriseUnknown where the round was judged without."""
+        """Raise CannotTell where the round was judged without."""
         if not self._values:
-            raise SurpriseUnknown("none is recorded")
+            raise CannotTell("none is recorded")
 
     def fidelity(self, samples: Sequence[int], card: Card, rows: Sequence[Row], labels: Sequence[str]) -> list[float]:
         """Return the recorded values."""

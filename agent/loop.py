@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from synlearner.agent.cards import Stream
-from synlearner.agent.config import Settings, differences
+from synlearner.agent.config import Settings, completed, differences
 from synlearner.agent.decide import Action, FinishRun, decide
 from synlearner.agent.execute import Executor
 from synlearner.agent.logs import get_logger
@@ -51,8 +51,7 @@ def check_resumable(state: RunState, stream: Stream, settings: Settings, seed: i
             f"home '{home}' ends within a batch, at event {state.seq}: its log was cut; go on from a fork of it, "
             f"`synlearner fork --home {home} --at {state.seq} --into NEW`",
         )
-    begun = Settings.model_validate(state.settings)  # a setting that its version did not have yet is as if by default
-    changed = differences(begun.model_dump(mode="json"), settings.model_dump(mode="json"))
+    changed = differences(completed(state.settings), settings.model_dump(mode="json"))
     if started.seed != seed:
         changed["--seed"] = (started.seed, seed)
     if changed:

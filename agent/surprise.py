@@ -20,8 +20,8 @@ NARROWEST = 0.4
 """Nats: beside a narrower band quality falls off as beside one of this width."""
 
 
-class SurpriseUnknown(Exception):
-    """Nobody can tell how surprising the texts of this card are; the message says why."""
+class CannotTell(Exception):
+    """The base model can say nothing of the texts of this card; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Surprise(Protocol):
     """Tells how surprising texts are."""
 
     def band(self, card: Card) -> Band:
-        """Return the band of the card's seeds. Raises SurpriseUnknown."""
+        """Return the band of the card's seeds. Raises CannotTell."""
 
     def of(self, samples: Sequence[int], card: Card, rows: Sequence[Row]) -> list[float]:
         """Return nats per token of each row; *samples* are their seqs."""
@@ -63,7 +63,7 @@ class Measured:
         """Return the band of the card's seeds, which are measured once."""
         if self._band is None or self._band[0] is not card:
             if len(card.seeds) < FEWEST:
-                raise SurpriseUnknown(f"the card has {len(card.seeds)} seeds, and a band takes {FEWEST}")
+                raise CannotTell(f"the card has {len(card.seeds)} seeds, and a band takes {FEWEST}")
             seeds = self._read(card, card.seeds)
             self._band = (card, Band(min(seeds), max(seeds)))
         return self._band[1]
@@ -75,7 +75,7 @@ class Measured:
     def _read(self, card: Card, rows: Sequence[Row]) -> list[float]:
         values = self._measure([as_text(card, row) for row in rows])
         if values is None:
-            raise SurpriseUnknown("the engine has no weights here that could read a given text")
+            raise CannotTell("the engine has no weights here that could read a given text")
         return [round(value, 4) for value in values]
 
 
@@ -94,7 +94,7 @@ class RecordedSurprise:
     def band(self, card: Card) -> Band:
         """Return the recorded band."""
         if self._band is None:
-            raise SurpriseUnknown("none is recorded")
+            raise CannotTell("none is recorded")
         return self._band
 
     def of(self, samples: Sequence[int], card: Card, rows: Sequence[Row]) -> list[float]:

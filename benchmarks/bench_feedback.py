@@ -52,17 +52,15 @@ WRONG = 5
 
 
 class Reading:
-    """Likelihood per label, with a share beside another judge."""
+    """Likelihood per label, as a judge of its own."""
 
-    def __init__(self, judge: Judge, likelihood: Likelihood, card: Card, share: float) -> None:
-        """Give *likelihood* its *share*, in [0, 1]."""
-        self._judge, self._likelihood, self._card, self._share = judge, likelihood, card, share
+    def __init__(self, likelihood: Likelihood, card: Card) -> None:
+        """Take both."""
+        self._likelihood, self._card = likelihood, card
 
     def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str], rows: Sequence[Row] = ()) -> Scores:
-        """Return the weighted mean of both."""
-        said = np.array(self._likelihood.fidelity(range(len(rows)), self._card, rows, labels))
-        mixed: Scores = (1 - self._share) * self._judge.fidelity(vectors_N_D, labels) + self._share * said
-        return mixed
+        """Return what it says of *rows*."""
+        return np.array(self._likelihood.fidelity(range(len(rows)), self._card, rows, labels))
 
 
 class LessRelation:
@@ -142,9 +140,9 @@ def study(
             first, mine = judges["seeds_and_meanings"], [rows[i]["label"] for i in chosen]
             judges |= of_pool(card, matrix[chosen], mine, pool_N_D, pooled, first, draw)
         if measure:
-            first, read = judges["seeds_and_meanings"], MeasuredLikelihood(measure)
-            for name, part in (("likelihood", 1.0), ("likelihood_half", 0.5), ("likelihood_3_tenths", 0.3)):
-                judges[name] = Reading(first, read, seeded, part)
+            first, read = judges["seeds_and_meanings"], Reading(MeasuredLikelihood(measure), seeded)
+            judges |= {"likelihood": read, "likelihood_half": SharedJudge(first, read, 0.5)}
+            judges["likelihood_3_tenths"] = SharedJudge(first, read, 0.3)
         for name, judge in judges.items():
             seen = words if name == "held_out" else matrix
             figures = judged(judge, seen[rest], [rows[i] for i in rest], list(card.labels), np.random.default_rng(draw))

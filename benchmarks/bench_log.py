@@ -44,7 +44,7 @@ def drafts_of(facts: Sequence[AnyFact], start: int, batch: int) -> list[Draft]:
 
 
 class Took(NamedTuple):
-    """What some appends took, in seconds."""
+    """What some appends, or a replay, took, in seconds."""
 
     wall: float
     cpu: float
@@ -175,16 +175,16 @@ def fill(folder: Path, facts: Sequence[AnyFact], count: int) -> None:
             home.log.append(drafts, expected_seq=start)
 
 
-def timed(count: int, rows: Callable[[], Iterator[Any]]) -> float:
-    """Return rows per second."""
-    begun = time.perf_counter()
+def timed(count: int, rows: Callable[[], Iterator[Any]]) -> Took:
+    """Return what reading so many rows took."""
+    clock = Clock()
     seen = sum(1 for _ in rows())
     assert seen == count
-    return count / (time.perf_counter() - begun)
+    return clock.stop()
 
 
 def measure_replay(facts: Sequence[AnyFact], count: int, rounds: int) -> dict[str, Any]:
-    """Return rows and events per second, in turn; and what memory it takes."""
+    """Read raw rows and events in turn, and return how fast each was; and what memory it takes."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "home"
         fill(folder, facts, count)
@@ -196,14 +196,15 @@ def measure_replay(facts: Sequence[AnyFact], count: int, rounds: int) -> dict[st
             with Home.open(folder) as home:
                 pairs.append((timed(count, home.log.read), rows))
         peak = {str(last): peak_memory(folder, last) for last in (10_000, count)}
-    events, rows = (statistics.median(column) for column in zip(*pairs, strict=True))
-    ratio = statistics.median(a / b for a, b in pairs)
+    events, rows = (statistics.median(took.wall for took in side) for side in zip(*pairs, strict=True))
     return {
         "events": count,
-        "verified_typed_per_s": round(events),
-        "raw_rows_per_s": round(rows),
-        "ratio": round(ratio, 3),
-        "seconds": round(count / events, 2),
+        "verified_typed_per_s": round(count / events),
+        "raw_rows_per_s": round(count / rows),
+        "ratio": round(statistics.median(raw.wall / ours.wall for ours, raw in pairs), 3),
+        "ratio_cpu": round(statistics.median(raw.cpu / ours.cpu for ours, raw in pairs), 3),
+        "cpu_us": round(1e6 * statistics.median(ours.cpu for ours, _ in pairs) / count, 2),
+        "seconds": round(events, 2),
         "peak_mib": peak,
     }
 

@@ -30,6 +30,11 @@ LONGEST = 8192
 """Tokens that are tried to find a path."""
 
 
+def holds(mask_W: NDArray[np.uint32] | Tensor, token: int) -> bool:
+    """Tell whether a bit mask has *token*: bit `i` of word `w` is token `32 w + i`, and what lies outside is not held."""
+    return 0 <= token < 32 * len(mask_W) and bool(mask_W[token >> 5] >> (token & 31) & 1)
+
+
 class Vocabulary:
     """The tokens of a tokenizer as bytes."""
 
@@ -85,10 +90,10 @@ class Vocabulary:
         """Return the allowed token that goes furthest along what is *forced*; or closes something; or is shortest."""
         for size in range(len(forced), 0, -1):
             token = self._token.get(forced[:size], -1)
-            if token >= 0 and mask_W[token >> 5] >> (token & 31) & 1:
+            if holds(mask_W, token):
                 return token
         for token in self._closers:
-            if mask_W[token >> 5] >> (token & 31) & 1:
+            if holds(mask_W, token):
                 return token
         allowed_N = np.flatnonzero(np.unpackbits(mask_W.view(np.uint8), bitorder="little"))
         return int(allowed_N[self._length[allowed_N].argmin()])
@@ -135,7 +140,7 @@ class Closing:
             return mask_W
         next_W = words.alone(path[0])
         can_spare = self.left > len(path)
-        in_string = words.filler >= 0 and bool(mask_W[words.filler >> 5] >> (words.filler & 31) & 1)
+        in_string = holds(mask_W, words.filler)
         if in_string and (can_spare or path[0] == words.filler):
             return mask_W & words.plain | next_W
         self.is_cut |= not can_spare and not torch.equal(mask_W, next_W)

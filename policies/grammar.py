@@ -23,7 +23,7 @@ from torch import Tensor
 
 from synlearner.errors import ConfigError
 from synlearner.events.types import Decoding
-from synlearner.policies.closing import LONGEST, Closing, Ending, Vocabulary
+from synlearner.policies.closing import LONGEST, Closing, Ending, Vocabulary, holds
 from synlearner.policies.model import PolicyModel
 from synlearner.policies.schema import closes
 
@@ -76,8 +76,7 @@ class Grammars:
         for place, token in enumerate(token_ids):
             mask_W = matcher.mask()
             rows.append(mask_W)
-            is_allowed = token >> 5 < self.words and mask_W[token >> 5] >> (token & 31) & 1
-            if not is_allowed or not matcher.take(token):
+            if not holds(mask_W, token) or not matcher.take(token):
                 raise ConfigError(f"token {token} at place {place} is not allowed by the grammar of its prompt")
         return torch.stack(rows) if rows else torch.zeros(0, self.words, dtype=torch.int32)
 

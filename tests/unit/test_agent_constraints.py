@@ -1,19 +1,26 @@
-"""Floors and multipliers, worked by hand."""
+"""Floors and multipliers, worked by hand; and a run that delivers by them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 from pieces import checked, judged, planned, pooled, task_of, unit_rows
-from worlds import card
+from worlds import QUICK, card, rows, scripted, write_stream
 
+from synlearner.agent import Agent
 from synlearner.agent.budget import missing
 from synlearner.agent.config import ConstraintSettings, LoopSettings, RewardSettings, Settings
 from synlearner.agent.constraints import COOLEST, HOTTEST, adjust, below_floor, heat, matched, more, weighted
+from synlearner.agent.delivery import choose_dataset
+from synlearner.agent.overlap import leaked
 from synlearner.agent.planning import Planner
-from synlearner.agent.state import RoundState, TaskState
-from synlearner.events.types import PromptsPlanned
+from synlearner.agent.state import RoundState, RunState, TaskState, apply, current_task
+from synlearner.agent.vectors import recorded
+from synlearner.events import Home
+from synlearner.events.types import DatasetDelivered, PromptsPlanned
+from synlearner.memory import HashEmbedder
 
 CARD = checked(card())
 EYE = np.eye(16, dtype=np.float32)
@@ -57,6 +64,8 @@ def test_what_is_chosen_is_held_to_the_floor_at_equal_n() -> None:
     assert not below_floor(task(), half, EYE, EYE, SETTINGS)
     assert below_floor(task(), half, SAME, EYE, SETTINGS)
     assert below_floor(task(), half, EYE, EYE, ConstraintSettings(diversity=1.01))
+    last = [8, 9, 10, 11, 12, 13, 14, 15]
+    assert not below_floor(task(), last, np.concatenate([SAME[:8], EYE[8:]]), EYE, SETTINGS), "it is theirs that count"
     assert not below_floor(task(), half, SAME, EYE, ConstraintSettings(diversity=0.0)), "there is no floor"
     assert not below_floor(task(), half[:7], SAME, EYE, SETTINGS), "too few say nothing"
     assert not below_floor(task(reference=()), half, SAME, EYE[:0], SETTINGS)
@@ -114,3 +123,28 @@ def test_prompts_are_sent_hotter_while_diversity_is_short() -> None:
 def test_random_rows_are_about_as_diverse_as_random_rows() -> None:
     fact = adjust(task(), unit_rows(16, 64, 1), unit_rows(16, 64, 2), [0.5] * 16, SETTINGS)
     assert fact.values["diversity"] == pytest.approx(fact.floors["diversity"], rel=0.1)
+
+
+def test_a_run_delivers_what_is_diverse_enough(tmp_path: Path) -> None:
+    """A floor that nothing reaches: the choice is that of the last power, which is another than the first one's."""
+    settings = [*QUICK, "constraints.diversity=10", "loop.fill_rounds=9", "loop.oversample=4", "memory.k=0"]
+    with Agent.open(tmp_path / "h", engine=scripted(), embedder=HashEmbedder()) as agent:
+        agent.run(write_stream(tmp_path, samples=10), settings=settings)
+    state = RunState()
+    with Home.open(tmp_path / "h") as home:
+        for event in home.log.read():
+            if isinstance(event.fact, DatasetDelivered):
+                break
+            state = apply(state, event)
+        assert isinstance(event.fact, DatasetDelivered)
+        task = current_task(state)
+        pool = task.pool
+        vectors = recorded(home.blobs, [(sample.matrix, sample.place) for sample in pool])
+
+    def chosen(*, too_alike: bool) -> list[int]:
+        rule = Settings().delivery
+        leaks = leaked(task.card, [sample.row for sample in pool], rows(8, 10) + rows(8, 20), rule)
+        places, _ = choose_dataset(task.card, pool, vectors, leaks, rule, lambda _: too_alike)
+        return [pool[i].seq for i in places]
+
+    assert event.fact.samples == chosen(too_alike=True) != chosen(too_alike=False)

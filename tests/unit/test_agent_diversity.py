@@ -207,6 +207,15 @@ def test_what_a_sample_adds_to_rke_by_hand() -> None:
     assert len(rke_gains(EYE[:0], np.zeros(0))) == 0
 
 
+@pytest.mark.parametrize("little", [1e-4, 1e-7, 1e-8, 3e-9, 1e-12, 1e-300])
+def test_rke_gains_are_numbers_where_one_sample_is_worth_all_the_rest(little: float) -> None:
+    for seed in range(10):
+        for count in (2, 5):
+            found = rke_gains(unit_rows(count, 48, seed), np.array([1.0] + [little] * (count - 1)))
+            assert np.isfinite(found).all()
+            assert abs(found).max() <= count * math.log(count)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_rke_gains_are_the_difference_that_leaving_one_out_makes(seed: int) -> None:
     vectors, quality = random_set(seed)

@@ -15,7 +15,7 @@ from synlearner.agent.config import RewardSettings
 from synlearner.agent.judge import make_judge
 from synlearner.agent.likelihood import Likelihood, MeasuredLikelihood, RecordedLikelihood, context
 from synlearner.agent.scoring import RoundScores, score_round
-from synlearner.agent.surprise import SurpriseUnknown
+from synlearner.agent.surprise import CannotTell
 
 TOPICS = checked(card(seeds=rows(8)))
 LABELS = list(TOPICS.labels)
@@ -69,9 +69,9 @@ def test_no_rows_are_no_question() -> None:
 
 
 def test_without_weights_here_nobody_can_tell() -> None:
-    with pytest.raises(SurpriseUnknown, match="no weights here"):
+    with pytest.raises(CannotTell, match="no weights here"):
         MeasuredLikelihood(lambda _, __: None).ready(TOPICS)
-    with pytest.raises(SurpriseUnknown, match="none is recorded"):
+    with pytest.raises(CannotTell, match="none is recorded"):
         RecordedLikelihood({}).ready(TOPICS)
 
 
@@ -117,9 +117,12 @@ def test_fidelity_is_shared_and_what_was_said_is_recorded_beside_it() -> None:
 
 
 def test_the_raw_figure_itself_moves_no_total() -> None:
-    """Without a share the totals are those of a round without it."""
-    with_it, plain = score(TOPICS, TEXTS, RecordedLikelihood({10: 0.9, 11: -0.5}), 0.0), score(TOPICS, TEXTS, None, 0.0)
-    assert [s.total for s in with_it.scored] == [s.total for s in plain.scored]
+    """Where it says what the judge says, fidelity and with it all totals are those of a round without it."""
+    plain = score(TOPICS, TEXTS, None, 0.5)
+    values = {s.sample: s.parts["fidelity"] for s in plain.scored if s.parts}
+    assert len(set(values.values())) == 2
+    with_it = score(TOPICS, TEXTS, RecordedLikelihood(values), 0.5)
+    assert [s.total for s in with_it.scored] == pytest.approx([s.total for s in plain.scored], abs=1e-4)
 
 
 def test_what_is_recorded_gives_the_same_scores_without_anybody_being_asked() -> None:

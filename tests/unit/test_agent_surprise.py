@@ -15,9 +15,9 @@ from synlearner.agent.judge import make_judge
 from synlearner.agent.scoring import RoundScores, score_round
 from synlearner.agent.surprise import (
     Band,
+    CannotTell,
     Measured,
     RecordedSurprise,
-    SurpriseUnknown,
 )
 
 TOPICS = checked(card(seeds=rows(8)))
@@ -41,7 +41,7 @@ def test_seeds_that_are_all_alike_make_no_cliff() -> None:
 
 def test_too_few_seeds_make_no_band() -> None:
     lengths = Lengths()
-    with pytest.raises(SurpriseUnknown, match="the card has 6 seeds, and a band takes 8"):
+    with pytest.raises(CannotTell, match="the card has 6 seeds, and a band takes 8"):
         Measured(lengths).band(checked(card(seeds=rows(3))))
     assert lengths.asked == [], "nobody is asked in vain"
 
@@ -147,5 +147,5 @@ def test_fields_are_read_as_one_text_in_the_cards_order() -> None:
 
 
 def test_without_weights_here_nobody_can_tell() -> None:
-    with pytest.raises(SurpriseUnknown, match="no weights here"):
+    with pytest.raises(CannotTell, match="no weights here"):
         Measured(lambda _: None).band(TOPICS)

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from synlearner.errors import ConfigError
 from synlearner.events.types import Decoding
-from synlearner.policies.closing import PENDING, Ending, Vocabulary
+from synlearner.policies.closing import PENDING, Ending, Vocabulary, holds
 from synlearner.policies.engine import Request, Sample
 from synlearner.policies.grammar import Grammars, Matcher, allowed_masks, compiled, grammars_of
 from synlearner.policies.learner import token_logprobs
@@ -233,3 +233,10 @@ def test_what_the_rule_ended_is_cut_off_and_forced(model: PolicyModel) -> None:
     opened = msgspec.structs.replace(asked.decoding, grammar=object_schema({"text": (0, 9), "text_b": (0, 9)}))
     assert logprobs(model, asked, first, asked.decoding).sum().item() == pytest.approx(0.0, abs=1e-4)
     assert logprobs(model, asked, first, opened).sum().item() < -2, "without the rule the trainer would be off by nats"
+
+
+def test_a_mask_holds_what_its_bits_say_and_nothing_outside() -> None:
+    """Bit 0 of the first word is token 0, bit 1 of the second 33; there is no token -1, and none from 64 on."""
+    mask_W = torch.tensor([1, 2], dtype=torch.int32)
+    assert [token for token in range(-70, 200) if holds(mask_W, token)] == [0, 33]
+    assert holds(torch.tensor([-1], dtype=torch.int32), 31), "the sign is a bit as any other"
