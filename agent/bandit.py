@@ -8,7 +8,7 @@ certain the less alike the tasks are.
 """
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -59,20 +59,47 @@ def posteriors(outcomes: Sequence[Outcome]) -> Beliefs:
 
     An outcome counts by how far it is from the mean of its label's; that of a label with no other says nothing.
     """
+    prompts = Counter(label for label, *_ in outcomes)
+    deviations = _deviations(outcomes)
+    squares = math.fsum(value**2 for value in deviations)
+    freedom = len(outcomes) - len(prompts)
+    known = Beliefs(math.sqrt((squares + SURE * SPREAD**2) / (freedom + SURE)))
+    found: dict[str, Posterior] = {}
+    for (label, strategy, _), value in zip(outcomes, deviations, strict=True):
+        if prompts[label] > 1:
+            parts = parts_of(strategy)
+            before = [found.get(part, known.of(part)) for part in parts]
+            found.update(zip(parts, joint_update(before, value, known.spread**2), strict=True))
+    return Beliefs(known.spread, found)
+
+
+def weighed(outcomes: Sequence[Outcome], utilities: Sequence[float | None], weight: float) -> Sequence[Outcome]:
+    """Return *outcomes* with what each prompt's samples were worth to a student among them, in units of the outcome.
+
+    A weighted mean of how far both are from the mean of their label's, each in its own deviations: 1 for the outcome and
+    *weight* for the utility. Where no utility is known (None) the outcome stays.
+    """
+    told = [(place, utility) for place, utility in enumerate(utilities) if utility is not None]
+    gains = _deviations([outcomes[place] for place, _ in told])
+    useful = _deviations([(*outcomes[place][:2], utility) for place, utility in told])
+    squares = math.fsum(value**2 for value in useful)
+    if not weight or not squares:
+        return outcomes
+    unit = math.sqrt(math.fsum(value**2 for value in gains) / squares)
+    found = list(outcomes)
+    for (place, _), gain, utility in zip(told, gains, useful, strict=True):
+        label, strategy, value = outcomes[place]
+        found[place] = (label, strategy, value + weight / (1 + weight) * (unit * utility - gain))
+    return found
+
+
+def _deviations(outcomes: Sequence[Outcome]) -> list[float]:
+    """Return how far each outcome is from the mean of its label's."""
     values: defaultdict[str, list[float]] = defaultdict(list)
     for label, _, value in outcomes:
         values[label].append(value)
     means = {label: math.fsum(mine) / len(mine) for label, mine in values.items()}
-    squares = math.fsum((value - means[label]) ** 2 for label, _, value in outcomes)
-    freedom = len(outcomes) - len(values)
-    known = Beliefs(math.sqrt((squares + SURE * SPREAD**2) / (freedom + SURE)))
-    found: dict[str, Posterior] = {}
-    for label, strategy, value in outcomes:
-        if len(values[label]) > 1:
-            parts = parts_of(strategy)
-            before = [found.get(part, known.of(part)) for part in parts]
-            found.update(zip(parts, joint_update(before, value - means[label], known.spread**2), strict=True))
-    return Beliefs(known.spread, found)
+    return [value - means[label] for label, _, value in outcomes]
 
 
 def with_experience(

@@ -148,6 +148,8 @@ class RewardSettings(SettingsPart):
     """Share in fidelity of how likely the untrained policy finds a text behind each label (`synlearner.agent.likelihood`)."""
     relation: Annotated[float, Field(ge=0)] = 0.0
     """Pairs: weight of how little the second field alone gives the label away (`synlearner.agent.probe`); 0 asks nobody."""
+    utility: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of how much worse a student would know the seeds without the sample (`synlearner.agent.utility`); 0 asks nobody."""
     band: bool = False
     """Quality falls off where the untrained policy finds a text easier or harder than any seed (`synlearner.agent.surprise`)."""
     user: Annotated[float, Field(ge=0)] = 1.0
@@ -230,6 +232,8 @@ class StudentSettings(SettingsPart):
     bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 1000
     curve: Annotated[int, Field(ge=0)] = 8
     """At the end students are also trained on so many delivered samples, twice as many, and so on; 0: on all alone."""
+    utility: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of samples' utility to a student in what strategies are thought to bring, beside gains' 1; 0 asks nobody."""
     encoder: str = "minilm"
     """What a transformer student is made of: `minilm`, or a folder with a BERT-like encoder."""
 

@@ -6,7 +6,7 @@ Nothing here may come from the reporting data: items steer later prompts.
 from collections import Counter
 from collections.abc import Sequence
 
-from synlearner.agent.bandit import Posterior, posteriors, vouching
+from synlearner.agent.bandit import Posterior, posteriors, vouching, weighed
 from synlearner.agent.cards import Card
 from synlearner.agent.state import TaskState
 from synlearner.agent.topics import TOPIC
@@ -25,12 +25,12 @@ def situation(card: Card) -> str:
     return f"{card.kind.replace('_', ' ')}: {card.description.strip().rstrip('.')}.{labels}"
 
 
-def teach(task: TaskState, memory: Experience, seq: int) -> list[tuple[AnyFact, tuple[int, ...]]]:
+def teach(task: TaskState, memory: Experience, seq: int, weight: float = 0.0) -> list[tuple[AnyFact, tuple[int, ...]]]:
     """Return what the task brings about in memory after the event *seq*, in one batch, each with its causes.
 
-    First what becomes of the items that are there, then those of this task.
+    First what becomes of the items that are there, then those of this task. *weight* is that of utility (`bandit.weighed`).
     """
-    lessons = distil(task)
+    lessons = distil(task, weight)
     facts: list[tuple[AnyFact, tuple[int, ...]]] = [*memory.tidy(keep=frozenset(item.id for item, _ in lessons))]
     for item, posterior in lessons:
         learned = memory.learned(item, parents=vouching(task.round.plan, item))
@@ -43,12 +43,12 @@ def teach(task: TaskState, memory: Experience, seq: int) -> list[tuple[AnyFact, 
     return facts
 
 
-def distil(task: TaskState) -> list[tuple[ExperienceItem, Posterior | None]]:
+def distil(task: TaskState, weight: float = 0.0) -> list[tuple[ExperienceItem, Posterior | None]]:
     """Return the task's items, each with the posterior of its gain that the task has shown, where there is one.
 
     Of each kind of strategy part the best one (a strategy), over all parts the worst one (a pitfall), and the case.
     """
-    believed = posteriors(task.outcomes).parts
+    believed = posteriors(weighed(task.outcomes, task.utilities, weight)).parts
     tried = Counter(part for _, strategy, _ in task.outcomes for part in _parts(strategy))
     items = []
     for axis in NAMES:

@@ -7,7 +7,7 @@ what resuming after a kill and `replay --verify` rest on.
 import time
 
 from synlearner.agent import decide
-from synlearner.agent.bandit import beliefs, in_control, shuffled, topics_held
+from synlearner.agent.bandit import beliefs, in_control, shuffled, topics_held, weighed
 from synlearner.agent.budget import reference_wanted
 from synlearner.agent.cards import Stream
 from synlearner.agent.config import Settings
@@ -103,8 +103,8 @@ class Executor:
         return [(fact, (state.started_seq,), {})]
 
     def _FinishTask(self, state: RunState, _: decide.FinishTask) -> Drafts:  # noqa: N802
-        task = current_task(state)
-        drafts: Drafts = [(fact, causes, {}) for fact, causes in teach(task, self._memory, state.seq)]
+        task, weight = current_task(state), Settings.model_validate(state.settings).students.utility
+        drafts: Drafts = [(fact, causes, {}) for fact, causes in teach(task, self._memory, state.seq, weight)]
         rejected = sum(task.rejected.values())
         totals = TaskFinished(
             requested=task.requested,
@@ -150,9 +150,10 @@ class Executor:
             records, control = self._memory.state.records, in_control(recalled)
             if settings.memory.shuffled:
                 records = shuffled(recalled, records, library(task.card, settings.dai))
+            outcomes = weighed(task.outcomes, task.utilities, settings.students.utility)
             arms = []
             for remembered in (recalled, None):
-                planner = Planner(task, settings, *beliefs(task.outcomes, remembered, records))
+                planner = Planner(task, settings, *beliefs(outcomes, remembered, records))
                 arms.append(planner.learning(seed) if action.purpose == "learn" else planner.filling(seed))
             prompts = [plain if control(i) else steered for i, (steered, plain) in enumerate(zip(*arms, strict=True))]
         causes = (state.seq,) if recalled else (task.seq,)

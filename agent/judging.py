@@ -16,10 +16,11 @@ from synlearner.agent.likelihood import Likelihood
 from synlearner.agent.nli import NliJudge, NliModel
 from synlearner.agent.planning import pair_coverage
 from synlearner.agent.probe import SecondFieldProbe, has_second, told_by_second
-from synlearner.agent.scoring import PoolSample, RoundScores, read_reference, score_round
+from synlearner.agent.scoring import PoolSample, RoundScores, Utility, read_reference, score_round
 from synlearner.agent.surprise import CannotTell, Surprise
 from synlearner.agent.tasks import TaskState
 from synlearner.agent.user_reward import Reward, RewardFailure
+from synlearner.agent.utility import utilities
 from synlearner.agent.vectors import Vectors
 from synlearner.errors import ConfigError
 from synlearner.events.types import AnyFact, PromptsPlanned, RewardFailed, SetScored
@@ -172,7 +173,21 @@ class Scorer:
             probe=self._probe(task, settings),
             surprise=self._surprise_of(task, settings)[0],
             likelihood=self._likelihood_of(task, settings)[0],
+            utility=self._utility(task, settings),
         )
+
+    def _utility(self, task: TaskState, settings: Settings) -> Utility | None:
+        """Return who tells what samples are worth to a student of them and earlier ones, where that has a say."""
+        if not (task.card.labels and (settings.reward.utility or settings.students.utility)):
+            return None
+        earlier = _learnt_from(task)
+        known, names = self._vectors.of_pool(earlier, task.card), [sample.label for sample in earlier]
+        seeds = self._vectors.of_seeds(task.card)
+
+        def utility(vectors: Matrix, labels: Sequence[str], shown: Sequence[Sequence[int]]) -> list[float]:
+            return utilities(task.card, np.concatenate([known, vectors]), [*names, *labels], seeds, shown)
+
+        return utility
 
     def _probe(self, task: TaskState, settings: Settings) -> SecondFieldProbe | None:
         """Return the probe of earlier rounds and seeds, where it has a say and enough to learn from."""

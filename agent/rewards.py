@@ -71,6 +71,13 @@ def outcome(parts_G: Sequence[Parts | None]) -> float:
     return sum(parts["gain"] for parts in parts_G if parts is not None) / len(parts_G)
 
 
+def outcome_utility(parts_G: Sequence[Parts | None]) -> float | None:
+    """Return what a group's accepted samples are worth to a student, per sample asked for; None where nobody told."""
+    found = [parts.get("utility") for parts in parts_G if parts is not None]
+    known = [value for value in found if value is not None]
+    return sum(known) / len(parts_G) if len(known) == len(found) else None
+
+
 def gain_share(gain: float) -> float:
     """Return a leave-one-out gain in nats as a share of the largest possible one, in [0, 1]."""
     return gain / TOP_GAIN

@@ -22,6 +22,9 @@ from synlearner.agent.wording import Known, Wording
 from synlearner.events.types import PlannedPrompt, SampleGenerated, SampleScored
 from synlearner.memory import Embedder
 
+Utility = Callable[[Matrix, Sequence[str], Sequence[Sequence[int]]], Sequence[float]]
+"""From unit rows, labels, and the places of the seeds that each prompt showed: `synlearner.agent.utility`."""
+
 POOL = 64
 """Newest accepted samples of a label that a new one is compared with."""
 
@@ -67,6 +70,7 @@ def score_round(
     probe: SecondFieldProbe | None = None,
     surprise: Surprise | None = None,
     likelihood: Likelihood | None = None,
+    utility: Utility | None = None,
 ) -> RoundScores:
     """Score the samples of a round, each `(seq, fact)` in the order in which they were generated.
 
@@ -83,6 +87,7 @@ def score_round(
         probe: Of pairs' second fields, where it has a say.
         surprise: Of texts, where it has a say in their quality and can be known.
         likelihood: Of texts behind each label, where it has a say in their fidelity and can be known.
+        utility: Of samples to a student, where it has a say.
 
     Raises:
         RewardFailure: If the user's own reward gives no values.
@@ -111,12 +116,14 @@ def score_round(
     if probe is not None:
         for i, value in zip(valid, probe.relation(vectors, labels), strict=True):
             parts[i] = (parts[i] or {}) | {"relation": round(float(value), 6)}
-    for name, values in (("likelihood", said), ("surprise", told)):
+    shown = [prompts[samples[i][1].prompt].exemplars for i in valid]
+    useful = utility(vectors, labels, shown) if utility is not None and valid else []
+    for name, values in (("likelihood", said), ("surprise", told), ("utility", useful)):
         for i, value in zip(valid, values, strict=bool(values)):
             parts[i] = (parts[i] or {}) | {name: value}
     if reward is not None and valid:
-        shown = [_shown(card, prompts, samples[i], rows[i]) for i in valid]
-        for i, value in zip(valid, reward(shown), strict=True):
+        visible = [_visible(card, prompts, samples[i], rows[i]) for i in valid]
+        for i, value in zip(valid, reward(visible), strict=True):
             parts[i] = (parts[i] or {}) | {"user": round(value, 6)}
     total = _group_totals(samples, parts, settings)
     scored = [
@@ -136,7 +143,7 @@ def score_round(
     )
 
 
-def _shown(
+def _visible(
     card: Card, prompts: Sequence[PlannedPrompt], sample: tuple[int, SampleGenerated], row: Row
 ) -> RewardedSample:
     """Return what the user's own reward sees of a sample: copies, so that it cannot change what is recorded."""

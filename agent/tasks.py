@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from synlearner.agent.cards import Card
-from synlearner.agent.rewards import outcome, worth
+from synlearner.agent.rewards import Parts, outcome, outcome_utility, worth
 from synlearner.agent.scoring import PoolSample
 from synlearner.events.types import (
     AttributesProposed,
@@ -117,6 +117,8 @@ class TaskState:
     """What later tasks may learn from again: the accepted samples of most worth, labels in equal shares."""
     outcomes: tuple[tuple[str, str, float], ...] = ()
     """(label, strategy, outcome) of every prompt so far: see `prompt_outcomes`."""
+    utilities: tuple[float | None, ...] = ()
+    """What the samples of each were worth to a student; None where nobody told."""
     requested: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
     failed: int = 0
@@ -262,6 +264,7 @@ def _close_scoring(task: TaskState, scored_set: SetScored) -> TaskState:
         rejected=rejected,
         failed=task.failed + failed,
         outcomes=(*task.outcomes, *((prompt.label, prompt.strategy, value) for prompt, value in values)),
+        utilities=(*task.utilities, *map(outcome_utility, _accepted_parts(now))),
     )
 
 
@@ -288,7 +291,8 @@ def with_feedback(task: TaskState, fact: FeedbackGiven) -> TaskState:
         return task
     usual = [value for label, _, value in task.outcomes if label == sample.label]
     value = min(1.0, max(0.0, sum(usual) / max(1, len(usual)) + JUDGED * fact.score))
-    task = replace(task, outcomes=(*task.outcomes, (sample.label, sample.strategy, value)))
+    judged = (*task.outcomes, (sample.label, sample.strategy, value))
+    task = replace(task, outcomes=judged, utilities=(*task.utilities, None))
     others = tuple(s for s in task.pool if s is not sample)
     if fact.score < 0:
         rejected = dict(task.rejected)
@@ -301,9 +305,12 @@ def with_feedback(task: TaskState, fact: FeedbackGiven) -> TaskState:
 
 def prompt_outcomes(now: RoundState) -> list[float]:
     """Return what each prompt of a scored round was good for, in [0, 1]."""
-    if now.plan is None:
-        return []
-    groups: list[list[dict[str, float] | None]] = [[] for _ in now.plan.prompts]
+    return [outcome(group) if group else 0.0 for group in _accepted_parts(now)]
+
+
+def _accepted_parts(now: RoundState) -> list[list[Parts | None]]:
+    """Return the parts of each prompt's samples; None stands for one that was not accepted."""
+    groups: list[list[Parts | None]] = [[] for _ in now.plan.prompts] if now.plan else []
     for (_, sample), score in zip(now.samples, now.scores, strict=True):
         groups[sample.prompt].append(score.parts if score.accepted else None)
-    return [outcome(group) if group else 0.0 for group in groups]
+    return groups

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from synlearner.agent.bandit import Posterior, parts_of, posteriors
+from synlearner.agent.bandit import Posterior, parts_of, posteriors, weighed
 from synlearner.agent.cards import Card
 from synlearner.agent.state import RunState, TaskState, apply
 from synlearner.events.types import (
@@ -146,12 +146,13 @@ def read_history(events: Iterable[Event]) -> History:
             case ExperienceLearned(item=item):
                 history.titles[item.id] = item.title or item.content
         if history.tasks and event.run_id == history.tasks[-1].run_id:
-            _tell(history.tasks[-1], event, history.state.task or before)
+            weight = history.state.settings.get("students", {}).get("utility", 0.0)
+            _tell(history.tasks[-1], event, history.state.task or before, weight)
     return history
 
 
-def _tell(task: Task, event: Event, state: TaskState | None) -> None:
-    """Take an event of the task's own run into what is told of it."""
+def _tell(task: Task, event: Event, state: TaskState | None, weight: float) -> None:
+    """Take an event of the task's own run into what is told of it; *weight* is that of samples' utility."""
     seq = event.seq
     match event.fact:
         case ExperienceRecalled(chosen=chosen):
@@ -167,7 +168,7 @@ def _tell(task: Task, event: Event, state: TaskState | None) -> None:
             _judge(task.rounds[-1], task.samples[score.sample], score)
         case SetScored(diversity=diversity):
             task.rounds[-1].diversity = diversity
-            task.outcomes = state.outcomes if state else ()
+            task.outcomes = tuple(weighed(state.outcomes, state.utilities, weight)) if state else ()
         case JudgesCompared() as judged:
             task.rounds[-1].judged = judged
         case PolicyUpdated() as update:

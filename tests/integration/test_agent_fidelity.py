@@ -18,7 +18,7 @@ from synlearner.agent.judge import SeedsJudge
 from synlearner.agent.nli import NliModel
 from synlearner.agent.vectors import Vectors
 from synlearner.agent.verifying import verify_run
-from synlearner.events import HistoryForked, Home, RunStarted, SampleScored, SetScored
+from synlearner.events import HistoryForked, Home, PromptsPlanned, RunStarted, SampleScored, SetScored
 from synlearner.events.blobs import BlobStore
 from synlearner.memory import HashEmbedder
 from synlearner.policies.engine import Engine
@@ -127,6 +127,38 @@ def scores_of(home: Path) -> list[tuple[int, str, SampleScored]]:
             label = plan.prompts[sample.fact.prompt].label  # type: ignore[union-attr]
             found.append((sample.fact.round, label, event.fact))  # type: ignore[union-attr]
     return found
+
+
+@pytest.mark.slow
+def test_what_samples_are_worth_to_a_student_steers_and_is_replayed_and_resumed(tmp_path: Path) -> None:
+    """It is recorded, paid for, and moves the choice of strategies; without weight nobody is asked."""
+    stream = write_stream(tmp_path)
+    homes = {
+        name: (tmp_path / name, [*SHARED, *settings])
+        for name, settings in {
+            "plain": (),
+            "steered": ("students.utility=9",),
+            "paid": ("students.utility=9", "reward.utility=1"),
+        }.items()
+    }
+    digests = {name: run(home, stream, settings=settings).digest for name, (home, settings) in homes.items()}
+    parts = {name: [fact.parts for *_, fact in scores_of(home)] for name, (home, _) in homes.items()}
+    assert not any("utility" in part for part in parts["plain"])
+    assert all("utility" in part for name in ("steered", "paid") for part in parts[name])
+    assert len({part["utility"] for part in parts["paid"]}) > 4
+    plans = {
+        name: [prompt.strategy for fact in facts_of(home, PromptsPlanned) for prompt in fact.prompts]
+        for name, (home, _) in homes.items()
+    }
+    assert plans["plain"] != plans["steered"]
+    first = [{fact.sample: fact.total for _, _, fact in scores_of(homes[name][0])[:8]} for name in ("steered", "paid")]
+    assert first[0] != first[1], "equal samples are paid otherwise"
+    home, settings = homes["paid"]
+    assert verified(home, scripted()) > 50
+    pieces, _ = run_in_pieces(
+        tmp_path / "pieces", lambda: run(tmp_path / "pieces", stream, settings=settings, watcher=StopAfter())
+    )
+    assert pieces.digest == digests["paid"]
 
 
 @pytest.mark.slow

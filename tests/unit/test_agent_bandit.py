@@ -19,6 +19,7 @@ from synlearner.agent.bandit import (
     parts_of,
     posteriors,
     shuffled,
+    weighed,
     with_experience,
 )
 from synlearner.agent.config import DaiSettings
@@ -202,3 +203,34 @@ def test_what_is_believed_to_be_better_is_tried_more_often_but_not_alone() -> No
 
 def test_parts_of_an_id_are_those_of_its_strategy() -> None:
     assert all(parts_of(strategy.id) == strategy.parts for strategy in LIBRARY)
+
+
+# ---- utility to a student ------------------------------------------------------------------------------------
+
+
+def test_outcome_and_utility_are_weighed_in_their_own_deviations() -> None:
+    """By hand: gains lie .1, .1 and utilities -3, 3 from their means, so 3 of utility are .1 of gain.
+
+    With weight 1 the first prompt's -.1 and +.1 cancel, with weight 3 three quarters of the way are gone over twice.
+    """
+    outcomes = [("pets", A, 0.4), ("pets", B, 0.6)]
+    assert [value for *_, value in weighed(outcomes, [7.0, 1.0], 1.0)] == pytest.approx([0.5, 0.5])
+    assert [value for *_, value in weighed(outcomes, [7.0, 1.0], 3.0)] == pytest.approx([0.55, 0.45])
+    assert [value for *_, value in weighed(outcomes, [1.0, 7.0], 3.0)] == pytest.approx([0.4, 0.6])
+    assert [(label, strategy) for label, strategy, _ in weighed(outcomes, [7.0, 1.0], 1.0)] == [
+        ("pets", A),
+        ("pets", B),
+    ]
+
+
+def test_each_label_has_its_own_mean_and_what_is_unknown_stays() -> None:
+    """Usual utility differs from label to label; that of somebody's judgement is not known."""
+    outcomes = [("pets", A, 0.4), ("weather", A, 0.1), ("pets", B, 0.6), ("weather", B, 0.3), ("pets", A, 0.9)]
+    found = weighed(outcomes, [10.0, -10.0, 12.0, -8.0, None], 1.0)
+    assert [value for *_, value in found] == pytest.approx([0.4, 0.1, 0.6, 0.3, 0.9])
+
+
+def test_outcomes_stay_where_utility_has_no_weight_or_tells_nothing() -> None:
+    outcomes = [("pets", A, 0.4), ("pets", B, 0.6)]
+    for utilities, weight in (([1.0, 7.0], 0.0), ([None, None], 1.0), ([], 1.0), ([2.0, 2.0], 1.0)):
+        assert weighed(outcomes, utilities, weight) == outcomes

@@ -1,5 +1,6 @@
 """Feedback on a round: cheating samples rank below honest ones, and a sample's parts are its own."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,11 @@ from worlds import card, rows
 
 from synlearner.agent.cards import Card
 from synlearner.agent.config import RewardSettings
+from synlearner.agent.features import Matrix
 from synlearner.agent.frames import Ask, write_sample
 from synlearner.agent.judge import make_judge
 from synlearner.agent.planning import PLAIN
-from synlearner.agent.scoring import PoolSample, RoundScores, _group_totals, score_round
+from synlearner.agent.scoring import PoolSample, RoundScores, Utility, _group_totals, score_round
 from synlearner.agent.strategies import write
 from synlearner.events.types import PlannedPrompt, SampleGenerated
 
@@ -25,6 +27,7 @@ def score(
     samples: list[SampleGenerated],
     pool: tuple[PoolSample, ...] = (),
     settings: RewardSettings | None = None,
+    utility: Utility | None = None,
 ) -> RoundScores:
     return score_round(
         of,
@@ -35,6 +38,7 @@ def score(
         judge=make_judge(of, vectors_of(of, of.seeds)),
         embedder=EMBEDDER,
         settings=settings or RewardSettings(),
+        utility=utility,
     )
 
 
@@ -236,6 +240,26 @@ def test_what_a_sample_adds_to_rke_is_a_part_where_it_has_weight() -> None:
     assert same < other
     assert (asked.gains, asked.valid) == (plain.gains, plain.valid)
     assert asked.scored[0].total - asked.scored[1].total < plain.scored[0].total - plain.scored[1].total
+
+
+def test_what_a_sample_is_worth_to_a_student_is_a_part_where_somebody_tells() -> None:
+    """Told are the samples that passed, with the places of the seeds that their prompts showed; its weight is that of the part."""
+    samples = [written(text, index=i) for i, text in enumerate(TEXTS[:4])]
+    sure, asked = RewardSettings(min_fidelity=-1, min_quality=0), []
+
+    def utility(vectors: Matrix, labels: Sequence[str], shown: Sequence[Sequence[int]]) -> list[float]:
+        asked.append((len(vectors), list(labels), [list(mine) for mine in shown]))
+        return [float(place) for place in range(len(labels))]
+
+    plain = score(TOPICS, [planned("pets")], samples, settings=sure)
+    told, paid = (
+        score(TOPICS, [planned("pets")], samples, settings=sure.model_copy(update={"utility": weight}), utility=utility)
+        for weight in (0.0, 9.0)
+    )
+    assert asked[0] == (3, ["pets"] * 3, [planned("pets").exemplars] * 3)
+    assert [s.parts.get("utility") for s in told.scored] == [0.0, 1.0, None, 2.0]
+    assert [s.total for s in told.scored] == [s.total for s in plain.scored], "without weight it pays nothing"
+    assert paid.scored[0].total < paid.scored[1].total < paid.scored[3].total
 
 
 def test_only_the_newest_of_the_pool_are_compared() -> None:
