@@ -15,8 +15,8 @@ is drawn (`--noise bernoulli`: 0 or 1; `group`: the mean of 6 such samples, as a
 Gap closed is (mean gain of the chosen) / (mean gain of the best four), over the last 1,500 episodes of 200 per family,
 or over all episodes of the shorter streams; AUC that of the learnt estimates, ranking harmful items below all others.
 
-The settings of recall were chosen on the seeds 1000 to 7059 of another simulator of the same worlds: those from
-`--first` on, 20,000 by default, are fresh.
+The settings of recall were chosen on the seeds 1000 to 7059 of other simulators of the same worlds, horizon and lifetime
+on 50000 to 50063, for streams of 200: those from `--first` on, 20,000 by default, are fresh.
 
     python benchmarks/bench_memory_credit.py [--seeds 8] [--first 20000] [--scale 0.12] [--horizon 60] [--noise bernoulli]
     python benchmarks/bench_memory_credit.py --rules exact --draws 8 --first 40000 --seeds 6
@@ -76,7 +76,7 @@ class Regression:
         """Choose as recall does."""
         names = [f"{family:02}.{item}" for item in range(ITEMS)]
         known = [self._state.records[name] for name in names]
-        options = [Option(name, NOWHERE, r.mean, r.variance) for name, r in zip(names, known, strict=True)]
+        options = [Option(name, NOWHERE, r.mean, r.variance, uses=r.uses) for name, r in zip(names, known, strict=True)]
         chance = self._rng.standard_normal(ITEMS)
         draws = [r.mean + self._settings.scale * r.variance**0.5 * z for r, z in zip(known, chance, strict=True)]
         choice = Choice([1.0] * ITEMS, options, None, CHOSEN, self._settings)
@@ -227,7 +227,7 @@ def gains(effects: Floats, world: str) -> Floats:
     """Return what sets of items with these effects bring, shape `(..., items)` to `(...)`."""
     if world == "additive":
         return np.asarray(effects.sum(axis=-1))
-    return np.asarray(np.maximum(0.0, effects.max(axis=-1)) + np.minimum(effects, 0.0).sum(axis=-1))
+    return np.asarray(effects.max(axis=-1, initial=0.0) + np.minimum(effects, 0.0).sum(axis=-1))
 
 
 def run(make: Callable[[np.random.Generator], Rule], world: str, episodes: int, seed: int, noise: str) -> tuple[float, float]:  # fmt: skip
@@ -260,12 +260,13 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=20_000, help="first seed")
     parser.add_argument("--scale", type=float, default=RecallSettings().scale)
     parser.add_argument("--horizon", type=float, default=RecallSettings().horizon)
+    parser.add_argument("--lifetime", type=float, default=RecallSettings().lifetime)
     parser.add_argument("--rules", default="regression,ema,beta,likeness")
     parser.add_argument("--draws", type=int, default=16, help="worlds that `exact` draws")
     parser.add_argument("--noise", choices=("bernoulli", "group"), default="bernoulli")
     args = parser.parse_args()
     # Nothing is alike here, and nothing is long.
-    settings = RecallSettings(scale=args.scale, horizon=args.horizon, diversity=0.0)
+    settings = RecallSettings(scale=args.scale, horizon=args.horizon, lifetime=args.lifetime, diversity=0.0)
     rules: dict[str, Callable[[np.random.Generator], Rule]] = {
         "regression": lambda rng: Regression(rng, settings),
         "ema": MovingAverage,
@@ -278,6 +279,7 @@ def main() -> None:
         "first": args.first,
         "scale": args.scale,
         "horizon": args.horizon,
+        "lifetime": args.lifetime,
         "prior": PRIOR_VARIANCE**0.5,
     }
     for name in args.rules.split(","):

@@ -120,7 +120,7 @@ class Candidate(Part, frozen=True):
     """Share of seeded repetitions of the draws in which it is chosen; 0 where nothing was drawn."""
     chosen: bool
     reason: str
-    """Why it was not chosen: `harms`, `budget`, `worse`; empty when it was."""
+    """Why it was not chosen: `harms`, `lowers`, `budget`, `worse`; empty when it was."""
 
 
 class ExperienceRecalled(Fact, frozen=True):

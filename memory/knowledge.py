@@ -41,7 +41,7 @@ class Knowledge:
         correlations: Shape `(options, options)`.
         levels: The gain at which each would just be chosen.
         noise: Variance of an outcome around what the options explain.
-        horizon: Outcomes that follow.
+        horizon: Outcomes that follow, as far as one can tell.
 
     """
 

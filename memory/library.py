@@ -284,6 +284,7 @@ def _with_words(
                     item=record.item.id, vector=index.vector(record.vector), mean=record.mean,
                     variance=record.variance, dense_rank=dense.get(number, 0), lexical=by_number.get(number, 0.0),
                     lexical_rank=lexical.get(number, 0), tokens=math.ceil(tokens_of(record.item)),
+                    uses=record.uses,
                 )
             )  # fmt: skip
     return options

@@ -6,12 +6,18 @@
     relevance  = max(similarity, lexical) x (1 + fusion) / 2; below `gate`, that maximum keeps an item out
     draw       = posterior mean + scale x posterior deviation x a seeded normal number (Thompson)
     teaches    = with a seed, what an outcome of its use would be worth to later choices (`synlearner.memory.knowledge`)
+    later      = max(horizon, min(n, lifetime - n)) choices, n being the uses of the option that was used most
     score      = relevance x (1 + (draw + teaches), clamped to ±strength) / (1 + strength), in [0, 1]; ties by id
 
 Up to k are chosen, one after the other: whoever has the largest score x (1 - diversity x overlap), the overlap being
 the largest cosine to one that was chosen before; if it fits into what is left of the tokens. An item that is known to
-harm (mean + `abstain` deviations below 0) is considered, but not chosen. Polarity does not turn the sign of a gain:
-advice to avoid something that helps has a positive one.
+harm (mean + `abstain` deviations below 0) is considered, but not chosen; nor, with a seed, one that is expected to
+cost more than it teaches (mean + teaches below `least`). Polarity does not turn the sign of a gain: advice to avoid
+something that helps has a positive one.
+
+How many choices are to come nobody knows: as many as came so far is the median for somebody who looks at a random
+moment (Gott, Nature 1993), and no more than `lifetime` leaves. So little is spent on learning before much is known to
+be asked, most in the middle, and little at the end.
 
 Everything is computed in one fixed order from float64, so a recorded recall can be recomputed to the last bit;
 docs/MEMORY.md does one by hand.
@@ -48,8 +54,12 @@ class RecallSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Most that utility may change a score, as a part of the relevance; 0 ranks by relevance alone."""
     scale: float = 0.12
     """Thompson scale: 0 never draws, 1 is the textbook."""
-    horizon: float = 60.0
-    """Later outcomes that a choice is made for too: what its outcome would teach counts so often; 0 does not ask."""
+    horizon: float = 30.0
+    """Least later outcomes that a choice is made for too: what its outcome would teach counts so often; 0 never asks."""
+    lifetime: float = 240.0
+    """Outcomes expected in all: while more are left than the horizon, as many count as came so far; 0: the horizon."""
+    least: float = 0.0
+    """Gain that is expected of a chosen item, what it teaches included; where what it teaches is asked."""
     abstain: float = 2.0
     """Posterior deviations below 0 from which on an item is not chosen."""
     diversity: float = 0.3
@@ -74,6 +84,8 @@ class Option(msgspec.Struct, frozen=True):
     lexical_rank: int = 0
     """From 1 among those that share most words; 0 if it is none of them."""
     tokens: int = 0
+    uses: int = 0
+    """Outcomes that it was used for."""
 
 
 def recorded(settings: RecallSettings) -> dict[str, float]:
@@ -85,8 +97,9 @@ def settings_from(recorded: dict[str, float]) -> RecallSettings:
     """Return the settings that an event holds. Raises ConfigError if it holds none (version 1 did not)."""
     if not recorded:
         raise ConfigError("this recall was recorded without its settings (version 1): it cannot be recomputed")
-    # Recalls before there was a horizon did not look beyond themselves.
-    return msgspec.convert({"horizon": 0.0, **recorded, "pool": int(recorded["pool"])}, RecallSettings)
+    # Earlier recalls did not look beyond themselves, or always equally far, and nobody was left out for a low mean.
+    before = {"horizon": 0.0, "lifetime": 0.0, "least": -math.inf}
+    return msgspec.convert({**before, **recorded, "pool": int(recorded["pool"])}, RecallSettings)
 
 
 def recall(
@@ -124,7 +137,7 @@ def recall(
     given = [option for _, _, option, _ in entries]
     draws = [_draw(option, settings, None if seed is None else normal(seed, option.item)) for option in given]
     choice = Choice([fused for _, fused, _, _ in entries], given, overlaps, k, settings)
-    if seed is not None and settings.horizon and k < len(given):
+    if seed is not None and settings.horizon:
         choice.learn_from(together)
     chosen, reasons, overlap, worth = choice.made(draws)
     propensities = _propensities(choice, given, seed, settings, chosen)
@@ -214,23 +227,29 @@ class Choice:
         self._knowledge: Knowledge | None = None
 
     def learn_from(self, together: Together) -> None:
-        """Count what a choice would teach, too."""
-        means = [option.mean for option in self._options]
+        """Count what a choice would teach, too; and from now on choose nobody who is expected to cost more."""
+        settings, options = self._settings, self._options
+        means = [option.mean for option in options]
         scores = sorted(
             (
-                score(relevance_, mean, self._settings.strength)
+                score(relevance_, mean, settings.strength)
                 for relevance_, mean, harmless in zip(self._relevances, means, self._harmless, strict=True)
                 if harmless
             ),
             reverse=True,
         )
-        if len(scores) <= self._k:
+        if len(scores) > self._k:
+            cut = (scores[self._k - 1] + scores[self._k]) / 2 * (1 + settings.strength)
+            levels = [cut / relevance_ - 1 if relevance_ else math.inf for relevance_ in self._relevances]
+        elif options and settings.least > -math.inf:
+            levels = [settings.least] * len(options)
+        else:
             return  # all of them are chosen, whatever is learnt
-        cut = (scores[self._k - 1] + scores[self._k]) / 2 * (1 + self._settings.strength)
-        levels = [cut / relevance_ - 1 if relevance_ else math.inf for relevance_ in self._relevances]
-        correlations, noise = together([option.item for option in self._options])
-        deviations = [math.sqrt(option.variance) for option in self._options]
-        self._knowledge = Knowledge(means, deviations, correlations, levels, noise, self._settings.horizon)
+        correlations, noise = together([option.item for option in options])
+        deviations = [math.sqrt(option.variance) for option in options]
+        seen = max(option.uses for option in options)
+        later = max(settings.horizon, min(seen, settings.lifetime - seen))
+        self._knowledge = Knowledge(means, deviations, correlations, levels, noise, later)
 
     def made(self, draws: Sequence[float]) -> tuple[set[int], list[str], list[float], list[float]]:
         """Return the places of the chosen ones; for all why they were not, their overlap, and draw + teaches."""
@@ -242,13 +261,19 @@ class Choice:
         chosen: list[int] = []
         left = settings.tokens
         knowledge = self._knowledge.begun() if self._knowledge is not None else None
+        pays = waiting
         while waiting and len(chosen) < self._k:
             if knowledge is not None:
                 worth = knowledge.worth()
                 for place in waiting:
                     final[place] = draws[place] + worth[place]
+                pays = [place for place in waiting if options[place].mean + worth[place] >= settings.least]
+                if not pays:
+                    for place in waiting:
+                        reasons[place] = "lowers"
+                    break
             # Options are sorted by id, and the first of equals wins.
-            best = max(waiting, key=lambda place: self._value(place, final, overlap))
+            best = max(pays, key=lambda place: self._value(place, final, overlap))
             waiting.remove(best)
             if options[best].tokens > left:
                 reasons[best] = "budget"

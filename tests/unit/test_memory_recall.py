@@ -1,5 +1,6 @@
 """Recall: who may be chosen, in which order, and that chance is only seeded."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from synlearner.memory.recall import (
 )
 
 SURE = 1e-12
+NEW = ("horizon", "lifetime", "least")
+"""Settings that later versions added, oldest first."""
 QUERY = np.array([1, 0], np.float32)
 SIDE = np.array([1, -1], np.float32)
 """Turns a vector to the other side of the query."""
@@ -149,8 +152,36 @@ def test_what_an_outcome_would_teach_worked_by_hand() -> None:
     for item in ask(*pair, k=1, seed=1, scale=0.0, horizon=10.0):
         assert item.draw == 0.0
         assert item.score == pytest.approx(item.relevance * 1.15569 / 1.3, abs=1e-5)
-    for item in ask(*pair, k=2, seed=1, scale=0.0):
+    for item in ask(*pair, k=2, seed=1, scale=0.0, lifetime=0.0, least=-math.inf):
         assert item.score == item.relevance / 1.3, "both are chosen, whatever is learnt"
+
+
+def test_as_many_outcomes_follow_as_came_so_far_and_no_more_than_are_left() -> None:
+    """Of N(0, .01): density 3.98942, d = .01^2 / .0725 = .00137931; half of 1 x both is .00275132.
+
+    After 40 of 240 outcomes 40 follow, after 225 only 15, and never fewer than the horizon. The item that was used most tells.
+    """
+    for uses, later in {0: 10, 40: 40, 225: 15, 239: 10, 900: 10}.items():
+        often = Option("a", at(0.9), 0.0, 0.01, dense_rank=1, lexical_rank=1, uses=uses)
+        for item in ask(often, option("b", 0.9, variance=0.01), k=1, seed=1, scale=0.0, horizon=10.0):
+            assert item.score == pytest.approx(item.relevance * (1 + later * 0.00275132) / 1.3, abs=1e-6)
+        for item in ask(often, option("b", 0.9, variance=0.01), k=1, seed=1, scale=0.0, horizon=10.0, lifetime=0.0):
+            assert item.score == pytest.approx(item.relevance * 1.0275132 / 1.3, abs=1e-6), "as before there was one"
+
+
+def test_what_costs_more_than_it_teaches_is_left_out() -> None:
+    """Where all have room an item would just be chosen at a gain of 0. `lowers`, 1.6 deviations below, teaches little:
+    10 / 2 x density 2.2184 x .0025^2 / .065 = .0011. The draw has no say, so what is untried is never left out by chance.
+    By itself `doubtful` teaches later / 2 x 2.6621 x .0144^2 / .0769 = .0359 or .1077: it is looked at again or not.
+    """
+    lowers, untried = option("lowers", 0.9, mean=-0.08, variance=0.05**2), option("untried", 0.9, variance=0.15**2)
+    for seed in range(8):
+        found = {each.item: each for each in ask(lowers, untried, seed=seed, scale=1.0, horizon=10.0)}
+        assert (found["lowers"].reason, found["lowers"].propensity, found["untried"].chosen) == ("lowers", 0.0, True)
+    assert chosen(ask(lowers, untried)) == ["untried", "lowers"], "a search shows both"
+    assert len(chosen(ask(lowers, untried, seed=1, least=-math.inf))) == 2
+    doubtful = option("doubtful", 0.9, mean=-0.08, variance=0.12**2)
+    assert [chosen(ask(doubtful, seed=1, horizon=later)) for later in (10.0, 30.0)] == [[], ["doubtful"]]
 
 
 def test_items_that_were_always_used_together_are_told_apart() -> None:
@@ -170,8 +201,13 @@ def test_items_that_were_always_used_together_are_told_apart() -> None:
 
 
 def test_a_recall_that_recorded_no_horizon_did_not_look_beyond_itself() -> None:
-    old = {name: value for name, value in recorded(RecallSettings(scale=0.3)).items() if name != "horizon"}
-    assert settings_from(old) == RecallSettings(scale=0.3, horizon=0.0)
+    old = {name: value for name, value in recorded(RecallSettings(scale=0.3)).items() if name not in NEW}
+    assert settings_from(old) == RecallSettings(scale=0.3, horizon=0.0, lifetime=0.0, least=-math.inf)
+
+
+def test_a_recall_that_recorded_a_horizon_alone_always_looked_as_far_and_left_nobody_out() -> None:
+    old = {name: value for name, value in recorded(RecallSettings(horizon=60.0)).items() if name not in NEW[1:]}
+    assert settings_from(old) == RecallSettings(horizon=60.0, lifetime=0.0, least=-math.inf)
 
 
 def test_draws_are_standard_normal_and_never_change() -> None:
