@@ -36,7 +36,7 @@ def _transformers(settings: Settings, lora: int) -> Built:
     from synlearner.policies.transformers_engine import TransformersEngine  # noqa: PLC0415 - loads torch
 
     model = _model(settings, settings.policy.model, lora)
-    return TransformersEngine(model), model
+    return TransformersEngine(model, mixed=settings.policy.dtype == "mixed"), model
 
 
 def _vllm(settings: Settings, lora: int) -> Built:
@@ -79,7 +79,8 @@ def _model(settings: Settings, source: str, lora: int) -> "PolicyModel":
     from synlearner.policies.model import ModelSettings, PolicyModel  # noqa: PLC0415 - loads torch
 
     policy = settings.policy
-    return PolicyModel.load(ModelSettings(source, policy.device, policy.dtype, policy.rank, policy.alpha, lora))
+    dtype = "float32" if policy.dtype == "mixed" else policy.dtype
+    return PolicyModel.load(ModelSettings(source, policy.device, dtype, policy.rank, policy.alpha, lora))
 
 
 def limit_threads(threads: int) -> None:

@@ -1,10 +1,11 @@
 """Settings: small frozen parts, checked before anything runs. `--set part.field=value` changes one of them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from synlearner.agent.policy_settings import PolicySettings, ServerSettings, SettingsPart
 from synlearner.errors import ConfigError
@@ -256,6 +257,14 @@ class Settings(SettingsPart):
     students: StudentSettings = StudentSettings()
     server: ServerSettings = ServerSettings()
 
+    @model_validator(mode="after")
+    def _clips_more_than_rounding(self) -> Self:
+        if self.policy.dtype == "mixed" and self.learning.loss == "gspo":
+            raise PydanticCustomError(
+                "server", "learning.loss=gspo clips finer than policy.dtype=mixed rounds: take float32 or another loss"
+            )
+        return self
+
 
 def parse_settings(assignments: Sequence[str] = (), *, base: Mapping[str, Any] | None = None) -> Settings:
     """Return *base* (or the defaults) changed by `part.field=value` assignments, the values written as in YAML.
@@ -289,7 +298,7 @@ def first_problem(error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] in {"secret", "server"}:  # the value must not be shown, or is everything
-        return f"{where}: {problem['msg']}"
+        return f"{where}: {problem['msg']}" if where else str(problem["msg"])
     return f"{where}={problem['input']!r}: {problem['msg'].lower()}"
 
 

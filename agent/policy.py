@@ -50,6 +50,8 @@ class Policy:
 
         probed = check_engine(self.model, self.engine, adapter)
         self.observed = {"gap": round(probed.gap, 9), "moved": round(probed.moved, 6)}
+        if probed.exact is not None:
+            self.observed["exact"] = round(probed.exact, 9)
 
     def receipt(self, number: int, adapter: str, decodings: Sequence[Decoding]) -> PolicyServed:
         """Return the fact of who writes a round's samples; what serves has just been checked by `serve`."""
@@ -64,6 +66,7 @@ class Policy:
             sampler=sampler_digest(decodings),
             grammars=[grammar_digest(decoding) for decoding in decodings],
             probed=model is not None,
+            dtype=getattr(self.engine, "dtype", ""),  # an engine of the caller's need not say
         )
 
     def surprises(self, texts: Sequence[str], context: str = "") -> list[float] | None:

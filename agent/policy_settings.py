@@ -20,8 +20,9 @@ class PolicySettings(SettingsPart):
     """The embedded default, a local folder, or a Hugging Face name of any causal language model."""
     device: str = "auto"
     """`auto` takes CUDA if there is one."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """In bfloat16 sampler and trainer differ by far more than rounding on a CPU: float32 is the one to trust."""
+    dtype: Literal["float32", "mixed", "bfloat16", "float16"] = "float32"
+    """`mixed` learns in float32 and writes samples with products in bfloat16: faster on a CPU with AVX-512 BF16 or AMX, slower
+    on another; sampler and trainer then differ by far more than rounding (docs/NUMERICS.md), as in bfloat16 for both."""
     rank: Annotated[int, Field(ge=1, le=512)] = 8
     alpha: Annotated[int, Field(ge=1)] = 16
     threads: Annotated[int, Field(ge=1, le=1024)] = 2
@@ -52,11 +53,13 @@ class PolicySettings(SettingsPart):
         return url
 
     @model_validator(mode="after")
-    def _has_a_server(self) -> Self:
+    def _fits_the_engine(self) -> Self:
         if self.engine == "openai" and not self.base_url:
             raise PydanticCustomError(
                 "server", "policy.engine=openai needs policy.base_url, like http://localhost:8000/v1"
             )
+        if self.engine != "transformers" and self.dtype == "mixed":
+            raise PydanticCustomError("server", "policy.dtype=mixed is for policy.engine=transformers alone")
         return self
 
 

@@ -2,7 +2,8 @@
 
 Counted are useful tokens, up to and with the one that ends a sample. `generate` pads and goes on until the last row has
 ended; it stops at the end token and at a newline, as the engines do here. vLLM is measured where it is installed
-(`make vllm`). `--adapter` samples through LoRA, `--dtype bfloat16` in half precision.
+(`make vllm`). `--adapter` samples through LoRA, `--dtype bfloat16` in half precision. `--dtype mixed` is our engine as with
+`policy.dtype=mixed`, beside peers in bfloat16.
 """
 
 import argparse
@@ -83,13 +84,15 @@ def by_generate(model: PolicyModel, args: argparse.Namespace, prompts: list[str]
     return sample
 
 
-def by_vllm(model: PolicyModel, adapter: bytes | None, args: argparse.Namespace, prompts: list[str]) -> Sampler:
+def by_vllm(
+    model: PolicyModel, adapter: bytes | None, dtype: str, args: argparse.Namespace, prompts: list[str]
+) -> Sampler:
     """Sample with vLLM."""
     from synlearner.policies.vllm_engine import VllmEngine  # noqa: PLC0415 - where it is installed
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        engine = VllmEngine(args.model, model, rank=8, alpha=16, dtype=args.dtype)
+        engine = VllmEngine(args.model, model, rank=8, alpha=16, dtype=dtype)
     engine.load(adapter)
     return by_engine(engine, args, prompts)
 
@@ -101,8 +104,8 @@ def small_adapter(model: PolicyModel) -> bytes:
     return safetensors.torch.save(tensors)
 
 
-def main() -> None:
-    """Measure all in turn and print the medians."""
+def arguments() -> argparse.Namespace:
+    """Return what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="SmolLM2-135M-Instruct")
     parser.add_argument("--prompts", type=int, default=4)
@@ -110,22 +113,37 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--dtype", default="float32", help="float32, mixed, bfloat16 or float16")
     parser.add_argument("--stop", default="\n", help="text that ends a sample; empty for the end token alone")
     parser.add_argument("--adapter", action="store_true", help="sample through a LoRA adapter")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: for machines with other work")
     parser.add_argument("--peers", nargs="*", default=["generate", "vllm"])
-    args = parser.parse_args()
-    limit_threads(args.threads)
-    model = PolicyModel.load(ModelSettings(args.model, "cpu", args.dtype, 8, 16, 0))
+    return parser.parse_args()
+
+
+def make_samplers(args: argparse.Namespace) -> dict[str, Sampler]:
+    """Return ours and its peers, by name."""
+    mixed = args.dtype == "mixed"
+    model = PolicyModel.load(ModelSettings(args.model, "cpu", "float32" if mixed else args.dtype, 8, 16, 0))
     adapter = small_adapter(model) if args.adapter else None
     model.load_adapter(adapter)
     prompts = [TEXT + " Please." * i for i in range(args.prompts)]
-    samplers: dict[str, Sampler] = {"ours": by_engine(TransformersEngine(model), args, prompts)}
+    samplers: dict[str, Sampler] = {"ours": by_engine(TransformersEngine(model, mixed=mixed), args, prompts)}
+    peers = "bfloat16" if mixed else args.dtype
     if "generate" in args.peers:
-        samplers["generate"] = by_generate(model, args, prompts)
+        other = PolicyModel.load(ModelSettings(args.model, "cpu", peers, 8, 16, 0)) if mixed else model
+        other.load_adapter(adapter)
+        samplers["generate"] = by_generate(other, args, prompts)
     if "vllm" in args.peers and importlib.util.find_spec("vllm"):
-        samplers["vllm"] = by_vllm(model, adapter, args, prompts)
+        samplers["vllm"] = by_vllm(model, adapter, peers, args, prompts)
+    return samplers
+
+
+def main() -> None:
+    """Measure all in turn and print the medians."""
+    args = arguments()
+    limit_threads(args.threads)
+    samplers = make_samplers(args)
     clock = time.perf_counter if args.clock == "wall" else time.process_time
     speeds: dict[str, list[float]] = {name: [] for name in samplers}
     for turn in range(args.rounds + 1):

@@ -219,6 +219,7 @@ class PolicyServed(Fact, frozen=True):
     """A round's samples were about to be written: the receipt of who wrote them, and how. They name it as a cause."""
 
     kind: ClassVar[str] = "policy_served"
+    version: ClassVar[int] = 2
     round: int
     engine: str
     base_model: str
@@ -235,6 +236,8 @@ class PolicyServed(Fact, frozen=True):
     """SHA-256 of each prompt's grammar; empty for none."""
     probed: bool
     """Whether the canary has compared engine and trainer on this adapter (`synlearner.policies.canary`)."""
+    dtype: str
+    """What the engine computed in, as `policy.dtype` calls it; empty where it is not known."""
 
 
 class SampleGenerated(Fact, frozen=True):

@@ -39,10 +39,15 @@ def _credited_1(old: Payload) -> Payload:
     return {**old, "noise": noise, "arm": "", "used": [each["item"] for each in credits_], "credits": credits_}
 
 
+def _served_1(old: Payload) -> Payload:
+    return {**old, "dtype": ""}
+
+
 UPCASTERS: dict[tuple[str, int], Callable[[Payload], Payload]] = {
     ("experience_recalled", 1): _recalled_1,
     ("prompts_planned", 1): _planned_1,
     ("experience_learned", 1): _learned_1,
     ("experience_credited", 1): _credited_1,
+    ("policy_served", 1): _served_1,
 }
 """(kind, stored version) to the function that lifts a payload one version up. Total: it never raises."""

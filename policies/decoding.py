@@ -32,12 +32,14 @@ class Decoding(Protocol):
         """Go on with these of the open rows alone; return them in the order that they now have."""
 
 
-def make_decoding(model: PolicyModel, prompts: Sequence[Sequence[int]], longest: int, most: int) -> Decoding:
+def make_decoding(
+    model: PolicyModel, prompts: Sequence[Sequence[int]], longest: int, most: int, *, mixed: bool = False
+) -> Decoding:
     """Return the best way for *model*: *prompts* are token ids, at most *most* rows are written side by side.
 
     Each sample has at most *longest* tokens.
     """
-    if llama := model.written_by():
+    if llama := model.written_by(mixed=mixed):
         return JoiningRows(llama, prompts, longest, most)
     way = SharedPrompts if fits(model.network.get_base_model()) else PaddedPrompts
     return way(model, prompts, longest, most)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
+from synlearner.policies.half import Half
 from synlearner.policies.packed import Packed, can_pack, packs
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -37,17 +38,17 @@ def is_llama(network: Any) -> bool:
 
 
 class Llama:
-    """The weights as they are now, adapter added, laid out for products with few rows."""
+    """The weights as they are now, adapter added, laid out for products with few rows; *mixed*: in bfloat16."""
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, *, mixed: bool = False) -> None:
         base = network.get_base_model()
-        self.layers = [_Layer(layer) for layer in base.model.layers]
+        self.layers = [_Layer(layer, Half if mixed else Packed) for layer in base.model.layers]
         self.heads: int = base.config.num_key_value_heads
         self.dimension: int = base.model.layers[0].self_attn.head_dim
         self._embedding: Tensor = base.model.embed_tokens.weight.detach()
         self._norm = base.model.norm
         self._rotary = base.model.rotary_emb
-        self._head = Packed([base.lm_head])
+        self._head = Packed([base.lm_head])  # in float32 always: half of what bfloat16 would cost is lost here
 
     def read(self, ids_M: Tensor, position_M: Tensor, attend: Attend) -> Tensor:
         """Return the hidden states behind the last layer, `(M, hidden)`; *attend* sees and keeps keys and values."""
@@ -65,11 +66,11 @@ class Llama:
 
 
 class _Layer:
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, kind: type[Packed] | type[Half]) -> None:
         *qkv, out = _attention(layer)
         gate, up, down = _perceptron(layer)
-        self._qkv, self._out = Packed(qkv), Packed([out])
-        self._gate, self._up, self._down = Packed([gate]), Packed([up]), Packed([down])
+        self._qkv, self._out = kind(qkv), kind([out])
+        self._gate, self._up, self._down = kind([gate]), kind([up]), kind([down])
         self._before, self._between = layer.input_layernorm, layer.post_attention_layernorm
 
     def __call__(self, place: int, hidden: Tensor, cosine: Tensor, sine: Tensor, attend: Attend, of: Llama) -> Tensor:
@@ -78,7 +79,7 @@ class _Layer:
         turned = torch.addcmul(turned * cosine, turned.roll(of.dimension // 2, -1), sine)
         seen = attend(place, turned[:, : -of.heads], turned[:, -of.heads :], values)
         hidden = self._out.joined(seen, hidden, "add")
-        inner = _normed(hidden, self._between)
+        inner = _normed(hidden, self._between).to(self._up.dtype)
         return self._down.joined(self._up.joined(inner, self._gate(inner, then="swish"), "mul"), hidden, "add")
 
 

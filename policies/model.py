@@ -143,17 +143,20 @@ class PolicyModel:
         layers = self.network.base_model
         (layers.enable_adapter_layers if on else layers.disable_adapter_layers)()
 
-    def written_by(self) -> Llama | None:
+    def written_by(self, *, mixed: bool = False) -> Llama | None:
         """Return the weights as they are now, laid out for writing; None where that does not help.
+
+        *mixed*: with products in bfloat16 (`synlearner.policies.half`).
 
         They are kept until weights, LoRA's switches or its scales change, whoever changes them: torch counts writes to
         a tensor, and the count is looked at. `rest` lets go of them.
         """
-        stamp = [(p.data_ptr(), p._version) for p in self.network.parameters()]  # noqa: SLF001 - torch's own count
+        stamp: list[tuple[object, ...]] = [(mixed,)]
+        stamp += [(p.data_ptr(), p._version) for p in self.network.parameters()]  # noqa: SLF001 - torch's own count
         stamp += [(m.merged, m.disable_adapters, *m.scaling.values()) for m in self._lora()]
         if self._written_by is None or self._written_by[0] != stamp:
             self._written_by = None  # before the next one, so that there are never two
-            self._written_by = (stamp, Llama(self.network)) if is_llama(self.network) else None
+            self._written_by = (stamp, Llama(self.network, mixed=mixed)) if is_llama(self.network) else None
         return self._written_by[1] if self._written_by else None
 
     def rest(self) -> None:

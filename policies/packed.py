@@ -8,9 +8,9 @@ The model's own tensors are only read: the base stays as it was, bit for bit. Lo
 rounding. `PolicyModel.written_by` says how long a packed copy lives, and why it cannot be stale.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft.tuners.lora import Linear as LoraLinear
@@ -23,11 +23,13 @@ ROWS = 64
 class Packed:
     """Linear layers side by side, as one product: `x @ W.T + b`, LoRA added where it is on."""
 
+    dtype = torch.float32
+
     def __init__(self, layers: Sequence[Any]) -> None:
         with torch.inference_mode():
             parts = [_weight(layer) for layer in layers]
             weight = (parts[0] if len(parts) == 1 else torch.cat(parts)).detach()
-            biases = [_base(layer).bias for layer in layers]
+            biases = [base_of(layer).bias for layer in layers]
             self._bias = None if biases[0] is None else torch.cat(biases).detach()
             self._weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)  # noqa: SLF001 - its name
 
@@ -43,7 +45,7 @@ class Packed:
 
 
 def packs(network: Any) -> bool:
-    """Tell whether packing helps here."""
+    """Tell whether packing helps here: for a network, or a weight of it."""
     return (
         network.device.type == "cpu"
         and network.dtype == torch.float32
@@ -55,18 +57,20 @@ def packs(network: Any) -> bool:
 def can_pack(layer: Any) -> bool:
     """Tell whether *layer* is a plain linear one, with or without LoRA."""
     if isinstance(layer, LoraLinear):
-        return type(_base(layer)) is torch.nn.Linear and not layer.merged and not any(layer.use_dora.values())
+        return type(base_of(layer)) is torch.nn.Linear and not layer.merged and not any(layer.use_dora.values())
     return type(layer) is torch.nn.Linear
 
 
 @contextmanager
-def packed(network: Any) -> Iterator[None]:
-    """Let the linear layers of *network* multiply by packed weights for a while."""
+def packed(network: Any, kind: Callable[[Sequence[Any]], Any] | None = None) -> Iterator[None]:
+    """Let the linear layers of *network* multiply by packed weights for a while; all but the last by those of *kind*."""
     changed: list[torch.nn.Module] = []
+    usual = Packed if packs(network) else None
+    head = network.get_output_embeddings()
     try:
-        if packs(network):
-            for layer in _layers(network):
-                layer.forward = Packed([layer])
+        for layer in _layers(network):
+            if make := usual if kind is None or layer is head else kind:
+                layer.forward = make([layer])
                 changed.append(layer)
         yield
     finally:
@@ -83,13 +87,22 @@ def _layers(module: torch.nn.Module) -> Iterator[Any]:
             yield from _layers(child)
 
 
-def _base(layer: Any) -> Any:
+def base_of(layer: Any) -> Any:
+    """Return the linear layer itself, without LoRA."""
     return layer.get_base_layer() if isinstance(layer, LoraLinear) else layer
 
 
 def _weight(layer: Any) -> Tensor:
-    weight: Tensor = _base(layer).weight
+    weight: Tensor = base_of(layer).weight
     if isinstance(layer, LoraLinear) and not layer.disable_adapters:
         for name in layer.active_adapters:
             weight = weight + layer.get_delta_weight(name)
     return weight
+
+
+def lora_of(layer: Any) -> list[tuple[Tensor, Tensor]]:
+    """Return A and the scaled B of every adapter that is on."""
+    if not isinstance(layer, LoraLinear) or layer.disable_adapters:
+        return []
+    downs, ups, scaling = (cast("Any", part) for part in (layer.lora_A, layer.lora_B, layer.scaling))
+    return [(downs[name].weight, scaling[name] * ups[name].weight) for name in layer.active_adapters]

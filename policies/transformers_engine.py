@@ -6,16 +6,17 @@ It knows nothing of tasks or rewards, and never trains: `synlearner.policies.lea
 """
 
 from collections import deque
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
 
 from synlearner.errors import EngineError
-from synlearner.policies.decoding import make_decoding
+from synlearner.policies.decoding import Decoding, make_decoding
 from synlearner.policies.engine import Progress, Request, Sample, failed
 from synlearner.policies.grammar import grammars_of
+from synlearner.policies.half import MIXED, Half
 from synlearner.policies.logprobs import unpacked
 from synlearner.policies.model import PolicyModel
 from synlearner.policies.packed import packed
@@ -31,14 +32,30 @@ class TransformersEngine:
 
     name = "transformers"
 
-    def __init__(self, model: PolicyModel, *, rows: int = ROWS) -> None:
+    def __init__(self, model: PolicyModel, *, rows: int = ROWS, mixed: bool = False) -> None:
+        """Write at most *rows* samples side by side; *mixed*: with products in bfloat16 (`synlearner.policies.half`)."""
         self._model = model
         self._rows = rows
+        self._mixed = mixed
 
     @property
     def base_model(self) -> str:
         """Digest of the base weights."""
         return self._model.base_digest
+
+    @property
+    def dtype(self) -> str:
+        """What it computes in, as `policy.dtype` calls it."""
+        return MIXED if self._mixed else str(self._model.network.dtype).removeprefix("torch.")
+
+    @contextmanager
+    def exactly(self) -> Iterator[None]:
+        """Write in the trainer's own precision for a while: the canary compares there, too."""
+        usual, self._mixed = self._mixed, False
+        try:
+            yield
+        finally:
+            self._mixed = usual
 
     def load(self, adapter: bytes | None) -> None:
         """Serve this adapter from now on; None is the untrained policy."""
@@ -70,13 +87,21 @@ class TransformersEngine:
         readable = [i for i, problem in enumerate(problems) if not problem]
         rows = [Row(requests[i], i, seed) for i in readable for seed in requests[i].seeds]
         if rows:
-            with nullcontext() if self._model.written_by() else packed(self._model.network):
-                _write(self._model, prompts, rows, self._rows, count)
+            with self._packed():
+                longest = max(row.request.decoding.max_new_tokens for row in rows)
+                width = min(self._rows, len(rows))
+                batch = make_decoding(self._model, prompts, longest, width, mixed=self._mixed)
+                _write(self._model, batch, rows, longest, count)
         for i in readable:
             groups[i] = []
         for row in rows:
             groups[row.group].append(row.sample())
         return groups
+
+    def _packed(self) -> AbstractContextManager[None]:
+        if self._model.written_by(mixed=self._mixed):
+            return nullcontext()
+        return packed(self._model.network, Half if self._mixed else None)
 
     def _problem(self, prompt: list[int], request: Request) -> str:
         try:
@@ -86,13 +111,10 @@ class TransformersEngine:
         return ""
 
 
-def _write(model: PolicyModel, prompts: list[list[int]], rows: list[Row], most: int, count: Progress) -> None:
-    """Write all *rows* to their end, one token for every open row at a time, at most *most* of them side by side."""
-    settings = [row.request.decoding for row in rows]
-    longest = max(setting.max_new_tokens for setting in settings)
-    cuts = Cuts.of(settings, model.device)
+def _write(model: PolicyModel, decoding: Decoding, rows: list[Row], longest: int, count: Progress) -> None:
+    """Write all *rows* to their end, one token for every open row at a time, of at most *longest* tokens each."""
+    cuts = Cuts.of([row.request.decoding for row in rows], model.device)
     uniform_N_T = torch.stack([uniforms(row.seed, longest) for row in rows]).to(model.device)
-    decoding = make_decoding(model, prompts, longest, min(most, len(rows)))
     waiting, places = deque(range(len(rows))), list[int]()
     logits_B_V = torch.zeros(0, 0)
     while places or waiting:

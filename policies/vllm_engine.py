@@ -47,6 +47,8 @@ class VllmEngine:
         self._serving = ""
         self.frozen = ""
         """It learns: see `Engine`."""
+        self.dtype = dtype
+        """What it computes in."""
         self._llm = _load(self._source, rank, dtype)
 
     @property

@@ -28,13 +28,13 @@ def script(text: str, seed: int) -> str:
 
 
 WAYS = ("joining", "shared", "padded")
-ENGINES = ("scripted", *(f"transformers, {way}" for way in WAYS), "openai", "vllm")
+ENGINES = ("scripted", *(f"transformers, {way}" for way in WAYS), *(f"mixed, {way}" for way in WAYS), "openai", "vllm")
 
 
 def go(way: str, patch: pytest.MonkeyPatch) -> None:
     """Let the transformers engine decode in this way, whatever would be best."""
     if way != "joining":
-        patch.setattr(PolicyModel, "written_by", lambda _: None)
+        patch.setattr(PolicyModel, "written_by", lambda _, **__: None)
     if way == "padded":
         patch.setattr(decoding, "fits", lambda _: False)
 
@@ -50,7 +50,7 @@ def engine(request: pytest.FixtureRequest, model: PolicyModel, monkeypatch: pyte
         return found
     go(request.param.rsplit(maxsplit=1)[-1], monkeypatch)
     model.load_adapter(adapter(model, scale=0.1))
-    return TransformersEngine(model)
+    return TransformersEngine(model, mixed=request.param.startswith("mixed"))
 
 
 @pytest.fixture(params=WAYS)

@@ -14,6 +14,7 @@ DIGESTS = {
     "events_v1.jsonl": (21, "2e74e0d44b45e545477a2dc1604dd2bb91ca828cf4da394323b64c43a22e335c"),
     "synthesis_v1.jsonl": (3, "e57ec91dfc45eff2d6b90a0c8b7c90d494cb5439448a97cd0394e392b07e76b3"),
     "policy_v1.jsonl": (1, "05c79d584c0b809f8daeba4304a674027b973fe3856f626dc0ff266bf8fe9cf9"),
+    "policy_v2.jsonl": (1, "67740f0f67d07f50746cb73b9741ce36cf6cbe18f0183fae9220b6d23841c5a8"),
     "planning_v2.jsonl": (3, "c2d8b695f17cd52d3f1b7a6c761e4382d942f58eb3736458bf60916a0d4f9d3a"),
     "rewards_v1.jsonl": (1, "bbd710e2b5fe94746231fd6d73a86ff7ad265b064e2d66564093d949ba186860"),
     "judges_v1.jsonl": (1, "e2b1352eea4396a919d554b2a832afba4c5876a1d3107e496fe714b747fb202a"),

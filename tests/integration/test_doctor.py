@@ -26,6 +26,14 @@ def test_it_tries_the_policy_and_measures_it(run: Run, tiny_folder: Path) -> Non
     assert found["versions"]["torch"]
 
 
+def test_what_bfloat16_costs_in_agreement_is_measured(run: Run, tiny_folder: Path) -> None:
+    ran = run("doctor", "--json", "--set", f"policy.model={tiny_folder}", "--set", "policy.dtype=mixed")
+    assert ran.code == 0, ran.err
+    found = ran.data["agreement"]
+    assert found["exact"] < 1e-4
+    assert found["exact"] < found["gap"] < 0.1
+
+
 def test_as_text_it_is_a_table_with_a_verdict(run: Run, tiny_folder: Path) -> None:
     ran = run("doctor", "--set", f"policy.model={tiny_folder}")
     assert ran.code == 0

@@ -73,7 +73,7 @@ REFUSED = {
     "reward.gain=.inf": "reward.gain=inf: input should be a finite number",
     "reward.floor=0": "reward.floor=0: input should be greater than 0",
     "reward.min_fidelity=-2": "reward.min_fidelity=-2: input should be greater than or equal to -1",
-    "policy.dtype=int8": "policy.dtype='int8': input should be 'float32', 'bfloat16' or 'float16'",
+    "policy.dtype=int8": "policy.dtype='int8': input should be 'float32', 'mixed', 'bfloat16' or 'float16'",
     "learning.kl_to=somewhere": "learning.kl_to='somewhere': input should be 'task' or 'base'",
     "students.families=[]": "students.families=[]: tuple should have at least 1 item",
     "students.families=[bert]": "students.families.0='bert': input should be 'embedding', 'tfidf' or 'transformer'",
@@ -89,6 +89,20 @@ def test_a_wrong_assignment_is_refused_with_the_value_and_the_rule(assignment: s
     assert type(caught.value) is ConfigError
     assert REFUSED[assignment] in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ("learning.loss=gspo", "learning.loss=gspo clips finer than policy.dtype=mixed rounds: take float32"),
+        ("policy.engine=vllm", "policy: policy.dtype=mixed is for policy.engine=transformers alone"),
+    ],
+)
+def test_mixed_is_refused_where_it_would_not_work(other: str, why: str) -> None:
+    assert parse_settings(["policy.dtype=mixed"]).policy.dtype == "mixed"
+    with pytest.raises(ConfigError) as caught:
+        parse_settings(["policy.dtype=mixed", other])
+    assert str(caught.value).startswith(why)
 
 
 def test_settings_cannot_be_changed_after_they_are_made() -> None:

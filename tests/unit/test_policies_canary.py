@@ -32,8 +32,14 @@ class FaultyEngine(TransformersEngine):
 
     name = "faulty"
 
-    def __init__(self, model: PolicyModel, fault: Callable[[bytes | None], bytes | None] = lambda given: given) -> None:
-        super().__init__(model)
+    def __init__(
+        self,
+        model: PolicyModel,
+        fault: Callable[[bytes | None], bytes | None] = lambda given: given,
+        *,
+        mixed: bool = False,
+    ) -> None:
+        super().__init__(model, mixed=mixed)
         self._fault = fault
         self.hot = False
         self.stale_cache = False
@@ -93,6 +99,12 @@ def model(tiny_folder: Path) -> PolicyModel:
     return load(tiny_folder)
 
 
+@pytest.fixture(params=["float32", "mixed"])
+def mixed(request: pytest.FixtureRequest) -> bool:
+    """Whether the engine writes with products in bfloat16."""
+    return bool(request.param == "mixed")
+
+
 @pytest.fixture(params=["untrained", "barely trained", "trained"])
 def served(request: pytest.FixtureRequest, model: PolicyModel) -> bytes | None:
     """What the engine should serve: even an adapter that is almost nothing must not hide a mistake."""
@@ -129,20 +141,24 @@ FAULTS: dict[str, Callable[[], Callable[[bytes | None], bytes | None]]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_wrong_adapter_stops_the_run(model: PolicyModel, served: bytes | None, tiny_folder: Path, fault: str) -> None:
-    engine = FaultyEngine(load(tiny_folder), FAULTS[fault]())
+def test_a_wrong_adapter_stops_the_run(
+    model: PolicyModel, served: bytes | None, tiny_folder: Path, fault: str, mixed: bool
+) -> None:
+    engine = FaultyEngine(load(tiny_folder), FAULTS[fault](), mixed=mixed)
     with pytest.raises(EngineError, match=r"the faulty engine and the trainer differ by [\d.]+ nats a token on"):
         check_engine(model, engine, served)
 
 
 @pytest.mark.parametrize("fault", ["wrong scale", "wrong temperature", "wrong base", "stale prefix cache"])
-def test_a_wrong_engine_stops_the_run(model: PolicyModel, served: bytes | None, tiny_folder: Path, fault: str) -> None:
+def test_a_wrong_engine_stops_the_run(
+    model: PolicyModel, served: bytes | None, tiny_folder: Path, fault: str, mixed: bool
+) -> None:
     own = load(tiny_folder)
-    engine = FaultyEngine(own)
+    engine = FaultyEngine(own, mixed=mixed)
     match fault:
         case "wrong scale":
             own = PolicyModel.load(ModelSettings(str(tiny_folder), "cpu", "float32", 4, 16, 0))
-            engine = FaultyEngine(own)
+            engine = FaultyEngine(own, mixed=mixed)
         case "wrong temperature":
             engine.hot = True
         case "wrong base":

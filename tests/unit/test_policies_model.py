@@ -256,7 +256,7 @@ def test_a_model_without_a_pad_token_writes_and_learns(
     assert model.pad_token in model.end_tokens
     if not shared:
         monkeypatch.setattr(decoding, "fits", lambda _: False)
-        monkeypatch.setattr(PolicyModel, "written_by", lambda _: None)
+        monkeypatch.setattr(PolicyModel, "written_by", lambda _, **__: None)
     groups = TransformersEngine(model).generate([ask("one"), ask("Write a remark about animals. " * 3)])
     trained = [
         TrainedGroup(text, "1.", ask().decoding, [Trained(s.token_ids, s.logprobs, a) for s, a in zip(g, (1, 0, -1), strict=True)])
