@@ -91,7 +91,7 @@ def headline(event: Event, state: RunState | None = None) -> str:
             return f"the reward {function} failed: {reason}"
         case DatasetDelivered(samples=samples):
             task, seqs = state.task if state else None, set(samples)
-            lacking = shortfall(task.card, [s.label for s in task.pool if s.seq in seqs]) if task else ""
+            lacking = shortfall(task.card, [s.label for s in task.candidates if s.seq in seqs]) if task else ""
             return f"delivered {len(samples)} samples{f' ({lacking})' if lacking else ''}"
         case ExperienceLearned(item=item):
             return f"learnt: {item.content if item.type == 'case' else item.title}"
