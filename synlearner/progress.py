@@ -112,7 +112,7 @@ def round_line(events: Sequence[Event]) -> str:
     accepted = sum(score.accepted for score in scores)
     parts = {}
     for name in ("fidelity", "quality", "gain"):
-        values = [score.parts[name] for score in scores if score.parts]
+        values = [score.parts[name] for score in scores if name in score.parts]
         if values:
             parts[name] = sum(values) / len(values)
     figures = "".join(f", {name} {value:.2f}" for name, value in parts.items())
