@@ -21,9 +21,14 @@ def reference_wanted(task: TaskState, settings: Settings) -> int:
     return min(task.card.samples, floors.reference) if floors.any else 0
 
 
+def uses_reference(settings: Settings) -> bool:
+    """Tell whether the untrained policy's samples are for more than reporting: then their tokens count."""
+    return settings.constraints.any or settings.delivery.untrained
+
+
 def spent(task: TaskState, settings: Settings) -> int:
     """Return the tokens that count against `loop.tokens`."""
-    return task.tokens - (0 if settings.constraints.any else task.reference_tokens)
+    return task.tokens - (0 if uses_reference(settings) else task.reference_tokens)
 
 
 def affordable(task: TaskState, settings: Settings) -> int:

@@ -40,8 +40,8 @@ class LoopSettings(SettingsPart):
     """Accepted samples to choose from, per sample to deliver."""
     tokens: Annotated[int, Field(ge=0)] = 0
     """No round of a task begins once so many tokens are written for it, and the last has only as many prompts as there
-    should be tokens for; 0 sets no cap. Those of the untrained policy count where floors are set with them, not where
-    they are for reporting alone."""
+    should be tokens for; 0 sets no cap. Those of the untrained policy count where they set floors or may be delivered,
+    not where they are for reporting alone."""
     student_every: Annotated[int, Field(ge=0)] = 2
     """A student is trained on what is accepted after every so many rounds; 0 never."""
     patience: Annotated[int, Field(ge=0)] = 0
@@ -213,8 +213,10 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class DeliverySettings(SettingsPart):
-    """Which accepted samples are left out of the data set (`synlearner.agent.delivery`, `synlearner.agent.overlap`)."""
+    """Which samples there are to choose from, and which of them are left out (`synlearner.agent.delivery`, `….overlap`)."""
 
+    untrained: bool = True
+    """Whether those of the untrained policy, written to compare with, may be delivered too, if gates and judge accept them."""
     near_meaning: Share | None = 0.95
     """Cosine of embeddings from which two samples of a label say the same; null keeps both."""
     near_wording: Share | None = 0.8

@@ -19,7 +19,7 @@ from synlearner.agent.config import ConstraintSettings, RewardSettings
 from synlearner.agent.diversity import vendi
 from synlearner.agent.features import Matrix
 from synlearner.agent.scoring import PoolSample
-from synlearner.agent.tasks import TaskState
+from synlearner.agent.task_state import TaskState
 from synlearner.events.types import ConstraintsAdjusted
 
 WINDOW = 64
@@ -88,16 +88,20 @@ def matched(card: Card, pool: Sequence[PoolSample], reference: Sequence[PoolSamp
 
 
 def below_floor(
-    task: TaskState, chosen: Sequence[int], pool_N_D: Matrix, reference_N_D: Matrix, settings: ConstraintSettings
+    task: TaskState,
+    chosen: Sequence[PoolSample],
+    chosen_N_D: Matrix,
+    reference_N_D: Matrix,
+    settings: ConstraintSettings,
 ) -> bool:
-    """Tell whether the samples at these places of the pool are less diverse than the floor, at equal n.
+    """Tell whether the *chosen* samples are less diverse than the floor, at equal n. Too few of either side say nothing.
 
-    Too few of either side say nothing. The arrays are as in `adjust`.
+    The arrays are their unit rows, and those of the untrained policy's samples.
     """
-    mine, theirs = matched(task.card, [task.pool[i] for i in chosen], task.reference)
+    mine, theirs = matched(task.card, chosen, task.reference)
     if not settings.diversity or len(mine) < FEWEST:
         return False
-    found = vendi(pool_N_D[[chosen[i] for i in mine]])
+    found = vendi(chosen_N_D[mine])
     return found < settings.diversity * vendi(reference_N_D[theirs])
 
 

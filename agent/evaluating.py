@@ -139,7 +139,7 @@ def _task(state: RunState) -> TaskState:
 
 def _of_pool(task: TaskState, vectors: Vectors, seqs: Sequence[int]) -> Source:
     wanted = set(seqs)
-    return _generated(task, vectors, [sample for sample in task.pool if sample.seq in wanted])
+    return _generated(task, vectors, [sample for sample in task.candidates if sample.seq in wanted])
 
 
 def _generated(task: TaskState, vectors: Vectors, samples: Sequence[PoolSample]) -> Source:

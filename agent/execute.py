@@ -103,14 +103,15 @@ class Executor:
         return [(fact, (state.started_seq,), {})]
 
     def _FinishTask(self, state: RunState, _: decide.FinishTask) -> Drafts:  # noqa: N802
-        task, weight = current_task(state), Settings.model_validate(state.settings).students.utility
-        drafts: Drafts = [(fact, causes, {}) for fact, causes in teach(task, self._memory, state.seq, weight)]
-        rejected = sum(task.rejected.values())
+        task, settings = current_task(state), Settings.model_validate(state.settings)
+        lessons = teach(task, self._memory, state.seq, settings.students.utility)
+        drafts: Drafts = [(fact, causes, {}) for fact, causes in lessons]
+        counts = task.counts(untrained=settings.delivery.untrained)
         totals = TaskFinished(
-            requested=task.requested,
-            accepted=task.accepted,
-            rejected=rejected,
-            failed=task.failed,
+            requested=counts.requested,
+            accepted=counts.accepted,
+            rejected=sum(counts.rejected.values()),
+            failed=counts.failed,
             delivered=len(task.delivered or ()),
             tokens=task.tokens,
         )
@@ -251,20 +252,22 @@ class Executor:
         task, settings = current_task(state), Settings.model_validate(state.settings)
         data = self._need_stream().tasks[task.index]
         reporting = [row for file in data.files().values() for row in file.rows]
-        leaks = leaked(task.card, [sample.row for sample in task.pool], reporting, settings.delivery)
+        candidates, counts = task.candidates, task.counts(untrained=settings.delivery.untrained)
+        leaks = leaked(task.card, [sample.row for sample in candidates], reporting, settings.delivery)
         reference = self._vectors.of_pool(task.reference, task.card)
-        vectors = self._vectors.of_pool(task.pool, task.card)
+        vectors = self._vectors.of_pool(candidates, task.card)
 
         def too_alike(places: list[int]) -> bool:
-            return below_floor(task, places, vectors, reference, settings.constraints)
+            chosen = [candidates[i] for i in places]
+            return below_floor(task, chosen, vectors[places], reference, settings.constraints)
 
-        chosen, left_out = choose_dataset(task.card, task.pool, vectors, leaks, settings.delivery, too_alike)
+        places, left_out = choose_dataset(task.card, candidates, vectors, leaks, settings.delivery, too_alike)
         fact = DatasetDelivered(
-            samples=[task.pool[i].seq for i in chosen],
-            requested=task.requested,
-            accepted=task.accepted,
-            rejected=dict(sorted(task.rejected.items())),
-            failed=task.failed,
+            samples=[candidates[i].seq for i in places],
+            requested=counts.requested,
+            accepted=counts.accepted,
+            rejected=counts.rejected,
+            failed=counts.failed,
             left_out=dict(sorted(left_out.items())),
         )
         return [(fact, (task.seq,), {})]

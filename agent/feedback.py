@@ -81,7 +81,7 @@ def _meaning(
 
 def _effect(home: Home, seq: int, score: float) -> str:
     task = fold_run(home.log).task
-    waiting = task is not None and task.delivered is None and any(sample.seq == seq for sample in task.pool)
+    waiting = task is not None and task.delivered is None and any(sample.seq == seq for sample in task.candidates)
     if not waiting:
         return "recorded"
     return "the sample leaves the pool" if score < 0 else "the sample gains worth"

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from synlearner.agent.cards import Card
+from synlearner.agent.cards import Card, Row
 from synlearner.agent.comparing import compare_judges
 from synlearner.agent.config import Settings
 from synlearner.agent.constraints import weighted
@@ -16,9 +16,9 @@ from synlearner.agent.likelihood import Likelihood
 from synlearner.agent.nli import NliJudge, NliModel
 from synlearner.agent.planning import pair_coverage
 from synlearner.agent.probe import SecondFieldProbe, has_second, told_by_second
-from synlearner.agent.scoring import PoolSample, RoundScores, Utility, read_reference, score_round
+from synlearner.agent.scoring import PoolSample, RoundScores, Utility, judge_reference, read_reference, score_round
 from synlearner.agent.surprise import CannotTell, Surprise
-from synlearner.agent.tasks import TaskState
+from synlearner.agent.task_state import TaskState
 from synlearner.agent.user_reward import Reward, RewardFailure
 from synlearner.agent.utility import utilities
 from synlearner.agent.vectors import Vectors
@@ -103,7 +103,7 @@ class Scorer:
     def score(self, task: TaskState, plan: PromptsPlanned, settings: Settings) -> Drafts:
         """Return the feedback on the round, or the failure of the user's reward alone where that stops the run."""
         if plan.purpose == "reference":
-            return self._read_reference(task, plan)
+            return self._read_reference(task, plan, settings)
         drafts: Drafts = []
         chosen = settings.user_reward
         try:
@@ -231,11 +231,22 @@ class Scorer:
             return None, str(unknown)
         return self.likelihood, ""
 
-    def _read_reference(self, task: TaskState, plan: PromptsPlanned) -> Drafts:
-        """Read the untrained policy's samples, and judge nothing: they are for comparison alone."""
-        scored = read_reference(task.card, plan.prompts, task.round.samples)
+    def _read_reference(self, task: TaskState, plan: PromptsPlanned, settings: Settings) -> Drafts:
+        """Read the untrained policy's samples; judge them too where they may be delivered, and not only compared with."""
+        card, samples = task.card, task.round.samples
+
+        def embed(rows: Sequence[Row]) -> Matrix:
+            return self._vectors.embed(card, rows)
+
+        if settings.delivery.untrained:
+            judge = self.judge(task, settings)
+            scored, vectors = judge_reference(
+                card, plan.prompts, samples, task.untrained, judge, embed, settings.reward
+            )
+        else:
+            scored = read_reference(card, plan.prompts, samples)
+            vectors = embed([score.fields for score in scored if score.fields])
         usable = [score for score in scored if score.fields]
-        vectors = self._vectors.embed(task.card, [score.fields for score in usable])
         drafts: Drafts = [(score, (score.sample,), {}) for score in scored]
         fact = SetScored(
             round=task.round.number,

@@ -6,11 +6,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from synlearner.agent.cards import Stream
-from synlearner.agent.config import Settings, completed, differences
+from synlearner.agent.config import Settings, differences
 from synlearner.agent.decide import Action, FinishRun, decide
 from synlearner.agent.execute import Executor
 from synlearner.agent.logs import get_logger
-from synlearner.agent.state import RunState, apply
+from synlearner.agent.state import RunState, apply, as_begun
 from synlearner.agent.watcher import Watcher
 from synlearner.errors import ConfigError, RewardError
 from synlearner.events.chance import event_id
@@ -51,7 +51,7 @@ def check_resumable(state: RunState, stream: Stream, settings: Settings, seed: i
             f"home '{home}' ends within a batch, at event {state.seq}: its log was cut; go on from a fork of it, "
             f"`synlearner fork --home {home} --at {state.seq} --into NEW`",
         )
-    changed = differences(completed(state.settings), settings.model_dump(mode="json"))
+    changed = differences(as_begun(state), settings.model_dump(mode="json"))
     if started.seed != seed:
         changed["--seed"] = (started.seed, seed)
     if changed:

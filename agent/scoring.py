@@ -169,6 +169,36 @@ def read_reference(
     ]
 
 
+def judge_reference(
+    card: Card,
+    prompts: Sequence[PlannedPrompt],
+    samples: Sequence[tuple[int, SampleGenerated]],
+    earlier: Sequence[PoolSample],
+    judge: Judge,
+    embed: Callable[[Sequence[Row]], Matrix],
+    settings: RewardSettings,
+) -> tuple[list[SampleScored], Matrix]:
+    """Return the samples of the untrained policy, judged by gates, fidelity and quality; and unit rows of those with fields.
+
+    They are paid nothing, since nobody learns from them. Those of *earlier* rounds must not be said again.
+    """
+    rows, reasons = _gates(card, prompts, samples, earlier)
+    read = [i for i, row in enumerate(rows) if row]
+    vectors = embed([rows[i] for i in read])
+    valid = [place for place, i in enumerate(read) if not reasons[i]]
+    labels = [prompts[samples[read[place]][1].prompt].label for place in valid]
+    fidelity = judge.fidelity(vectors[valid], labels, [rows[read[place]] for place in valid])
+    parts: list[Parts | None] = [None] * len(samples)
+    for place, value in zip(valid, fidelity, strict=True):
+        formed = quality(card, rows[read[place]])
+        parts[read[place]] = {"fidelity": round(float(value), 6), "quality": round(formed, 6)}
+    scored = [
+        _fact(seq, row, reason, part, 0.0, settings)
+        for (seq, _), row, reason, part in zip(samples, rows, reasons, parts, strict=True)
+    ]
+    return scored, vectors
+
+
 def _gates(
     card: Card,
     prompts: Sequence[PlannedPrompt],

@@ -10,8 +10,9 @@ from hashlib import sha256
 from typing import Any
 
 from synlearner.agent.cards import Card
-from synlearner.agent.config import changed
-from synlearner.agent.tasks import Replayed, RoundState, TaskState, apply_task, prompt_outcomes, with_feedback
+from synlearner.agent.config import changed, completed
+from synlearner.agent.task_state import Replayed, RoundState, TaskState
+from synlearner.agent.tasks import apply_task, prompt_outcomes, with_feedback
 from synlearner.events.chance import derive_seed
 from synlearner.events.types import (
     AdaptersMerged,
@@ -119,8 +120,25 @@ def apply(state: RunState, event: Event) -> RunState:
     return replace(state, seq=event.seq, task=after)
 
 
-BEFORE: Mapping[str, Any] = {"judges": {"held_out": False, "second_field": False}}
+BEFORE: Mapping[str, Any] = {
+    "judges": {"held_out": False, "second_field": False},
+    "delivery": {"untrained": False},
+}
 """What was so in runs from before there was a setting for it."""
+
+
+def as_begun(state: RunState) -> dict[str, dict[str, Any]]:
+    """Return the settings to go on with the run at hand by: what its version did not have is as if by default."""
+    recorded = state.started.settings if state.started else {}
+    known = {
+        part: {
+            name: value
+            for name, value in fields.items()
+            if name in recorded.get(part, {}) or value != BEFORE.get(part, {}).get(name)
+        }
+        for part, fields in state.settings.items()
+    }
+    return completed(known)
 
 
 def _start(state: RunState, event: Event, fact: RunStarted) -> RunState:

@@ -1,11 +1,12 @@
-"""The task at hand, as the events of its own run make it: its round, its samples, what they showed. Pure, bounded."""
+"""The task at hand as the events of its own run make it, one by one. Pure; its state is bounded."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
-from synlearner.agent.cards import Card
 from synlearner.agent.rewards import Parts, outcome, outcome_utility, worth
 from synlearner.agent.scoring import PoolSample
+from synlearner.agent.task_state import ENGINE, Replayed, RoundState, TaskState
 from synlearner.events.types import (
     AttributesProposed,
     ConstraintsAdjusted,
@@ -16,7 +17,6 @@ from synlearner.events.types import (
     ExperienceRecalled,
     FeedbackGiven,
     JudgesCompared,
-    PlannedPrompt,
     PolicyUpdated,
     PromptsPlanned,
     Redacted,
@@ -32,107 +32,6 @@ KEPT = 32
 
 JUDGED = 0.5
 """What a person's whole praise (1) is worth to a strategy, in units of the outcome."""
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """An accepted sample with the prompt that it answered: all that learning from it again takes."""
-
-    seq: int
-    label: str
-    worth: float
-    prompt: PlannedPrompt
-    sample: SampleGenerated
-
-
-@dataclass(frozen=True, slots=True)
-class RoundState:
-    """The round at hand. What it still lacks is what is done next."""
-
-    number: int
-    recalled: ExperienceRecalled | None = None
-    plan: PromptsPlanned | None = None
-    plan_seq: int = 0
-    samples: tuple[tuple[int, SampleGenerated], ...] = ()
-    scores: tuple[SampleScored, ...] = ()
-    set_seq: int = 0
-    credited: int = 0
-    """Prompts whose outcome has been attributed."""
-    updated: bool = False
-    balanced: bool = False
-    """Whether the multipliers have been adjusted to it."""
-    compared: bool = False
-    """Whether the held-out judge has looked at it."""
-    checked: int = 0
-    """Students scored on the seeds."""
-
-    @property
-    def requested(self) -> int:
-        """Samples that the plan asks for."""
-        return sum(prompt.samples for prompt in self.plan.prompts) if self.plan else 0
-
-    @property
-    def remembered(self) -> bool:
-        """Whether memory had something for this round."""
-        return self.recalled is not None and bool(self.recalled.chosen)
-
-    @property
-    def cut_off(self) -> bool:
-        """Whether a part of a batch is here: no kill leaves that, but a log that was cut elsewhere does."""
-        return 0 < len(self.samples) < self.requested or (bool(self.scores) and not self.set_seq)
-
-
-@dataclass(frozen=True, slots=True)
-class TaskState:
-    """The task at hand."""
-
-    index: int
-    seq: int
-    card: Card
-    files: Mapping[str, str]
-    """Reporting file to SHA-256."""
-    start_adapter: str
-    round: RoundState = field(default_factory=lambda: RoundState(0))
-    learn_rounds: int = 0
-    fill_rounds: int = 0
-    reference_rounds: int = 0
-    pool: tuple[PoolSample, ...] = ()
-    reference: tuple[PoolSample, ...] = ()
-    """Samples of the untrained policy that could be read."""
-    reference_asked: int = 0
-    """Samples that the untrained policy was asked for."""
-    proposed: AttributesProposed | None = None
-    """Topics for each label; None where nobody was asked."""
-    drawn: tuple[tuple[str, Mapping[str, str]], ...] = ()
-    """(label, attributes) of every prompt so far, but for those of the untrained policy."""
-    multipliers: Mapping[str, float] = field(default_factory=dict)
-    """Of the constraints, by name: see `synlearner.agent.constraints`."""
-    judged: JudgesCompared | None = None
-    """What the held-out judge said of the newest round that it looked at."""
-    alarms: int = 0
-    """Rounds of which it raised an alarm."""
-    reward_failed: bool = False
-    """Whether the user's own reward has failed in this task."""
-    kept: tuple[Replayed, ...] = ()
-    """What later tasks may learn from again: the accepted samples of most worth, labels in equal shares."""
-    outcomes: tuple[tuple[str, str, float], ...] = ()
-    """(label, strategy, outcome) of every prompt so far: see `prompt_outcomes`."""
-    utilities: tuple[float | None, ...] = ()
-    """What the samples of each were worth to a student; None where nobody told."""
-    requested: int = 0
-    rejected: Mapping[str, int] = field(default_factory=dict)
-    failed: int = 0
-    tokens: int = 0
-    reference_tokens: int = 0
-    """Those of them that the untrained policy wrote."""
-    delivered: tuple[int, ...] | None = None
-    students: tuple[StudentScored, ...] = ()
-    learned: int = 0
-
-    @property
-    def accepted(self) -> int:
-        """Samples in the pool."""
-        return len(self.pool)
 
 
 def apply_task(task: TaskState, event: Event) -> TaskState:
@@ -244,12 +143,13 @@ def _close_scoring(task: TaskState, scored_set: SetScored) -> TaskState:
         )
 
     if now.plan.purpose == "reference":
-        return replace(task, reference=(*task.reference, *(pooled(s) for s in now.scores if s.sample in places)))
+        task = replace(task, reference=(*task.reference, *(pooled(s) for s in now.scores if s.sample in places)))
+        return _with_untrained(task, tuple(pooled(score) for score in now.scores if score.accepted))
     accepted = tuple(pooled(score) for score in now.scores if score.accepted)
     rejected = dict(task.rejected)
     failed = 0
     for score in now.scores:
-        if score.reason == "gate:engine":
+        if score.reason == ENGINE:
             failed += 1
         elif not score.accepted:
             rejected[score.reason] = rejected.get(score.reason, 0) + 1
@@ -266,6 +166,15 @@ def _close_scoring(task: TaskState, scored_set: SetScored) -> TaskState:
         outcomes=(*task.outcomes, *((prompt.label, prompt.strategy, value) for prompt, value in values)),
         utilities=(*task.utilities, *map(outcome_utility, _accepted_parts(now))),
     )
+
+
+def _with_untrained(task: TaskState, accepted: tuple[PoolSample, ...]) -> TaskState:
+    """Take in the untrained policy's samples of a round, if they were judged and not only read."""
+    if any(score.reason == "reference" for score in task.round.scores):
+        return task
+    fates = Counter(task.untrained_fates)
+    fates.update(score.reason for score in task.round.scores)
+    return replace(task, untrained=(*task.untrained, *accepted), untrained_fates=dict(fates))
 
 
 def _most_worth(samples: Sequence[Replayed]) -> tuple[Replayed, ...]:
@@ -286,21 +195,26 @@ def with_feedback(task: TaskState, fact: FeedbackGiven) -> TaskState:
     One that is judged harmful leaves the pool (and counts as rejected), any other gains worth; its strategy is
     credited with the label's usual outcome, raised or lowered by the judgement. Other targets change nothing here.
     """
-    sample = next((s for s in task.pool if fact.target == f"sample:{s.seq}"), None)
+    sample = next((s for s in task.candidates if fact.target == f"sample:{s.seq}"), None)
     if sample is None or task.delivered is not None:
         return task
     usual = [value for label, _, value in task.outcomes if label == sample.label]
     value = min(1.0, max(0.0, sum(usual) / max(1, len(usual)) + JUDGED * fact.score))
     judged = (*task.outcomes, (sample.label, sample.strategy, value))
     task = replace(task, outcomes=judged, utilities=(*task.utilities, None))
-    others = tuple(s for s in task.pool if s is not sample)
-    if fact.score < 0:
-        rejected = dict(task.rejected)
-        rejected["feedback"] = rejected.get("feedback", 0) + 1
-        kept = tuple(s for s in task.kept if s.seq != sample.seq)
-        return replace(task, pool=others, rejected=rejected, kept=kept)
-    better = replace(sample, worth=sample.worth + fact.score * (1 - sample.worth))
-    return replace(task, pool=tuple(better if s is sample else s for s in task.pool))
+    left = [] if fact.score < 0 else [replace(sample, worth=sample.worth + fact.score * (1 - sample.worth))]
+    pool, untrained = (
+        tuple(new for old in samples for new in (left if old is sample else [old]))
+        for samples in (task.pool, task.untrained)
+    )
+    changed = replace(task, pool=pool, untrained=untrained)
+    if left:
+        return changed
+    if len(untrained) < len(task.untrained):
+        fates = Counter(task.untrained_fates) + Counter({"feedback": 1}) - Counter({"": 1})
+        return replace(changed, untrained_fates=dict(fates))
+    kept = tuple(s for s in task.kept if s.seq != sample.seq)
+    return replace(changed, rejected=dict(Counter(task.rejected) + Counter({"feedback": 1})), kept=kept)
 
 
 def prompt_outcomes(now: RoundState) -> list[float]:

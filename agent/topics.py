@@ -14,7 +14,7 @@ from synlearner.agent.cards import Card, Row
 from synlearner.agent.config import DaiSettings
 from synlearner.agent.frames import describe, write_sample
 from synlearner.agent.parsing import joined, normal
-from synlearner.agent.tasks import TaskState
+from synlearner.agent.task_state import TaskState
 from synlearner.events.chance import derive_seed
 from synlearner.events.types import AttributesProposed, Decoding, PlannedPrompt, Proposal
 from synlearner.memory import Embedder

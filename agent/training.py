@@ -10,7 +10,7 @@ from synlearner.agent.config import LearningSettings, Settings
 from synlearner.agent.policy import Policy
 from synlearner.agent.policy_settings import PolicySettings
 from synlearner.agent.state import RunState, TaskState
-from synlearner.agent.tasks import Replayed
+from synlearner.agent.task_state import Replayed
 from synlearner.events.blobs import BlobStore
 from synlearner.events.chance import derive_seed
 from synlearner.events.types import PlannedPrompt, PolicyUpdated

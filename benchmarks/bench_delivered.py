@@ -50,7 +50,7 @@ def study(home: Home, of: TaskState, task: Task, embedder: Embedder) -> dict[str
     rows = task.real_train.rows
     real = LabelledSet(rows, [row["label"] for row in rows], embed_rows(embedder, task.card, rows))
     chosen = set(of.delivered or ())
-    delivered = [sample for sample in of.pool if sample.seq in chosen]
+    delivered = [sample for sample in of.candidates if sample.seq in chosen]
     found: dict[str, Any] = {"delivered": len(delivered), "untrained": len(of.reference)}
     for family in ("embedding", "tfidf"):
         sides = {"delivered": delivered, "untrained": of.reference}

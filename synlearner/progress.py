@@ -91,7 +91,7 @@ def headline(event: Event, state: RunState | None = None) -> str:
             return f"the reward {function} failed: {reason}"
         case DatasetDelivered(samples=samples):
             task, seqs = state.task if state else None, set(samples)
-            lacking = shortfall(task.card, [s.label for s in task.pool if s.seq in seqs]) if task else ""
+            lacking = shortfall(task.card, [s.label for s in task.candidates if s.seq in seqs]) if task else ""
             return f"delivered {len(samples)} samples{f' ({lacking})' if lacking else ''}"
         case ExperienceLearned(item=item):
             return f"learnt: {item.content if item.type == 'case' else item.title}"
@@ -112,7 +112,7 @@ def round_line(events: Sequence[Event]) -> str:
     accepted = sum(score.accepted for score in scores)
     parts = {}
     for name in ("fidelity", "quality", "gain"):
-        values = [score.parts[name] for score in scores if score.parts]
+        values = [score.parts[name] for score in scores if name in score.parts]
         if values:
             parts[name] = sum(values) / len(values)
     figures = "".join(f", {name} {value:.2f}" for name, value in parts.items())

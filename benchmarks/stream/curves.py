@@ -15,6 +15,7 @@ from benchmarks.stream.cells import places
 from benchmarks.stream.grid import Cell, Grid
 from benchmarks.stream.metrics import Curve
 from benchmarks.stream.reading import vectors_of
+from synlearner.agent.budget import uses_reference
 from synlearner.agent.cards import Task
 from synlearner.agent.config import Settings
 from synlearner.agent.features import Matrix, embed_rows
@@ -104,8 +105,8 @@ def _finished(home: Home) -> Iterator[tuple[TaskState, Mapping[int, int]]]:
             yield state.task, tokens
             tokens, written = {}, 0
         if isinstance(event.fact, SampleGenerated) and state.task is not None and state.task.round.plan is not None:
-            floors = Settings.model_validate(state.settings).constraints.any
-            if floors or state.task.round.plan.purpose != "reference":
+            used = uses_reference(Settings.model_validate(state.settings))
+            if used or state.task.round.plan.purpose != "reference":
                 written += len(event.fact.token_ids)
             tokens[event.seq] = written
         state = apply(state, event)
@@ -124,7 +125,7 @@ def in_turn(pool: Sequence[PoolSample]) -> list[PoolSample]:
 def _curves(
     home: Home, of: TaskState, tokens: Mapping[int, int], task: Task, test: TestVectors, families: list[str]
 ) -> dict[str, Curve]:
-    pool = in_turn(of.pool)
+    pool = in_turn(of.candidates)
     counts = sorted({n for n in (round(share * of.card.samples) for share in SHARES) if 2 <= n <= len(pool)})
     if not counts:
         return {}

@@ -136,7 +136,7 @@ def _result(
     seconds: float,
 ) -> TaskResult:
     chosen = set(task.delivered or ())
-    delivered = [sample for sample in task.pool if sample.seq in chosen]
+    delivered = [sample for sample in task.candidates if sample.seq in chosen]
     mine, theirs = matched(task.card, delivered, task.reference)
     tests = [student for student in task.students if student.split == "test"]
     accuracy: dict[str, dict[str, float]] = {}

@@ -99,6 +99,8 @@ class Task:
     """Item to the posterior mean that it was learnt with."""
     outcomes: tuple[tuple[str, str, float], ...] = ()
     delivered: DatasetDelivered | None = None
+    untrained: bool = False
+    """Whether samples of the untrained policy may be delivered too."""
 
     @property
     def believed(self) -> Mapping[str, Posterior]:
@@ -113,7 +115,7 @@ class Task:
     @property
     def rejected(self) -> Counter[str]:
         """Reason to the number of samples, over the rounds that the data set grew from."""
-        own = (round_.rejected for round_ in self.rounds if round_.purpose != "reference")
+        own = (round_.rejected for round_ in self.rounds if round_.purpose != "reference" or self.untrained)
         return sum(own, start=Counter())
 
 
@@ -146,7 +148,9 @@ def read_history(events: Iterable[Event]) -> History:
             case ExperienceLearned(item=item):
                 history.titles[item.id] = item.title or item.content
         if history.tasks and event.run_id == history.tasks[-1].run_id:
-            weight = history.state.settings.get("students", {}).get("utility", 0.0)
+            settings = history.state.settings
+            history.tasks[-1].untrained = settings.get("delivery", {}).get("untrained", False)
+            weight = settings.get("students", {}).get("utility", 0.0)
             _tell(history.tasks[-1], event, history.state.task or before, weight)
     return history
 

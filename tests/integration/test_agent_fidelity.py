@@ -23,7 +23,14 @@ from synlearner.events.blobs import BlobStore
 from synlearner.memory import HashEmbedder
 from synlearner.policies.engine import Engine
 
-LEAN = (*SHORT, "loop.student_every=0", "students.curve=0", "students.families=[embedding]", "memory.k=0")
+LEAN = (
+    *SHORT,
+    "delivery.untrained=false",
+    "loop.student_every=0",
+    "students.curve=0",
+    "students.families=[embedding]",
+    "memory.k=0",
+)
 TOLD = {"second_field_accuracy", "second_field_guess"}
 
 

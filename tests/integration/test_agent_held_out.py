@@ -32,7 +32,8 @@ def test_every_round_with_accepted_samples_is_looked_at(whole: tuple[Path, RunRe
     purposes = {e.fact.round: e.fact.purpose for e in events if e.kind == "prompts_planned"}  # type: ignore[union-attr]
     numbers = {event.seq: event.fact.round for event in events if event.kind == "sample_generated"}  # type: ignore[union-attr]
     scores = [event.fact for event in events if isinstance(event.fact, SampleScored)]
-    accepted = Counter(numbers[score.sample] for score in scores if score.accepted)
+    own = {number for number, purpose in purposes.items() if purpose != "reference"}
+    accepted = Counter(numbers[score.sample] for score in scores if score.accepted and numbers[score.sample] in own)
     assert {fact.round: fact.compared for fact in found} == accepted
     assert {purposes[fact.round] for fact in found} == {"learn", "fill"}
     means = {

@@ -22,7 +22,14 @@ from synlearner.events import Home, RewardFailed, SampleScored, export, import_
 from synlearner.memory import HashEmbedder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-LEAN = (*SHORT, "loop.student_every=0", "students.curve=0", "students.families=[embedding]", "memory.k=0")
+LEAN = (
+    *SHORT,
+    "delivery.untrained=false",
+    "loop.student_every=0",
+    "students.curve=0",
+    "students.families=[embedding]",
+    "memory.k=0",
+)
 OWN = (*LEAN, "user_reward.function=own_reward:score", "reward.user=0.5")
 
 

@@ -193,13 +193,12 @@ def test_every_sample_is_scored_once_and_counted_once(whole: tuple[Path, RunRepo
     events = events_of(home)
     written = [event.seq for event in events if isinstance(event.fact, SampleGenerated)]
     assert [fact.sample for fact in facts_of(home, SampleScored)] == written
-    purposes = {event.seq: event.fact.purpose for event in events if isinstance(event.fact, PromptsPlanned)}
-    asked = Counter(
-        e.task for e in events if isinstance(e.fact, SampleGenerated) and purposes[e.causes[0]] != "reference"
-    )
+    asked = Counter(event.task for event in events if isinstance(event.fact, SampleGenerated))
+    accepted = Counter(event.task for event in events if isinstance(event.fact, SampleScored) and event.fact.accepted)
     finished = {event.task: event.fact for event in events if isinstance(event.fact, TaskFinished)}
     for task, totals in finished.items():
         assert totals.requested == asked[task] == totals.accepted + totals.rejected + totals.failed
+        assert totals.accepted == accepted[task]
         samples = [event.fact for event in events if event.task == task and isinstance(event.fact, SampleGenerated)]
         assert totals.tokens == sum(len(sample.token_ids) for sample in samples)
 

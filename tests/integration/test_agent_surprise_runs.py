@@ -24,7 +24,14 @@ from synlearner.events.types import SetScored
 from synlearner.memory import HashEmbedder
 from synlearner.policies.engine import Engine
 
-LEAN = (*SHORT, "loop.student_every=0", "students.curve=0", "students.families=[embedding]", "memory.k=0")
+LEAN = (
+    *SHORT,
+    "delivery.untrained=false",
+    "loop.student_every=0",
+    "students.curve=0",
+    "students.families=[embedding]",
+    "memory.k=0",
+)
 BANDED = (
     *LEAN,
     "reward.band=true",

@@ -16,7 +16,7 @@ from synlearner.events.types import PromptsPlanned, RunStarted, SampleGenerated,
 from synlearner.memory import HashEmbedder
 
 CARD = checked(card())
-UNBOUND = ("constraints.diversity=0", "constraints.fidelity=0")
+UNBOUND = ("constraints.diversity=0", "constraints.fidelity=0", "delivery.untrained=false")
 
 
 def test_a_round_asks_for_no_more_than_there_are_tokens_for() -> None:
@@ -88,4 +88,4 @@ def test_a_run_stops_at_the_cap_within_a_round(tmp_path: Path) -> None:
             rounds[-1][1] += len(fact.token_ids)
     own = [tokens for purpose, tokens, _ in rounds if purpose != "reference"]
     assert sum(own[:-1]) < 100 <= sum(own)
-    assert sum(own) - 100 <= 1.5 * own[-1] / rounds[-1][2], "by about one prompt at most"
+    assert sum(own) - 100 <= 2 * own[-1] / rounds[-1][2], "by a prompt or two at most"

@@ -14,8 +14,10 @@ from synlearner.agent.budget import missing
 from synlearner.agent.config import ConstraintSettings, LoopSettings, RewardSettings, Settings
 from synlearner.agent.constraints import COOLEST, HOTTEST, adjust, below_floor, heat, matched, more, weighted
 from synlearner.agent.delivery import choose_dataset
+from synlearner.agent.features import Matrix
 from synlearner.agent.overlap import leaked
 from synlearner.agent.planning import Planner
+from synlearner.agent.scoring import PoolSample
 from synlearner.agent.state import RoundState, RunState, TaskState, apply, current_task
 from synlearner.agent.vectors import recorded
 from synlearner.events import Home
@@ -60,15 +62,21 @@ def test_a_floor_that_is_held_lets_its_multiplier_fall_to_nothing() -> None:
 
 def test_what_is_chosen_is_held_to_the_floor_at_equal_n() -> None:
     """Of the chosen half, 8 orthogonal rows have Vendi 8, as 8 of the untrained policy's have; 8 alike have 1."""
+
+    def chosen(places: list[int], vectors: Matrix) -> tuple[list[PoolSample], Matrix]:
+        return [task().pool[i] for i in places], vectors[places]
+
     half = list(range(0, 16, 4)) + list(range(1, 16, 4))
-    assert not below_floor(task(), half, EYE, EYE, SETTINGS)
-    assert below_floor(task(), half, SAME, EYE, SETTINGS)
-    assert below_floor(task(), half, EYE, EYE, ConstraintSettings(diversity=1.01))
+    assert not below_floor(task(), *chosen(half, EYE), EYE, SETTINGS)
+    assert below_floor(task(), *chosen(half, SAME), EYE, SETTINGS)
+    assert below_floor(task(), *chosen(half, EYE), EYE, ConstraintSettings(diversity=1.01))
     last = [8, 9, 10, 11, 12, 13, 14, 15]
-    assert not below_floor(task(), last, np.concatenate([SAME[:8], EYE[8:]]), EYE, SETTINGS), "it is theirs that count"
-    assert not below_floor(task(), half, SAME, EYE, ConstraintSettings(diversity=0.0)), "there is no floor"
-    assert not below_floor(task(), half[:7], SAME, EYE, SETTINGS), "too few say nothing"
-    assert not below_floor(task(reference=()), half, SAME, EYE[:0], SETTINGS)
+    assert not below_floor(task(), *chosen(last, np.concatenate([SAME[:8], EYE[8:]])), EYE, SETTINGS), (
+        "it is theirs that count"
+    )
+    assert not below_floor(task(), *chosen(half, SAME), EYE, ConstraintSettings(diversity=0.0)), "there is no floor"
+    assert not below_floor(task(), *chosen(half[:7], SAME), EYE, SETTINGS), "too few say nothing"
+    assert not below_floor(task(reference=()), *chosen(half, SAME), EYE[:0], SETTINGS)
 
 
 def test_fidelity_counts_what_could_not_be_read_as_nothing_on_both_sides() -> None:
@@ -138,7 +146,7 @@ def test_a_run_delivers_what_is_diverse_enough(tmp_path: Path) -> None:
             state = apply(state, event)
         assert isinstance(event.fact, DatasetDelivered)
         task = current_task(state)
-        pool = task.pool
+        pool = task.candidates
         vectors = recorded(home.blobs, [(sample.matrix, sample.place) for sample in pool])
 
     def chosen(*, too_alike: bool) -> list[int]:

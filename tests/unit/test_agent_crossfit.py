@@ -9,7 +9,7 @@ from synlearner.agent import judging
 from synlearner.agent.crossfit import FEWEST, Fitted, SharedJudge, StudentJudge, cross_fitted, enough, folds, newest
 from synlearner.agent.features import Matrix
 from synlearner.agent.judge import Scores, SeedsJudge, corrected
-from synlearner.agent.tasks import RoundState
+from synlearner.agent.task_state import RoundState
 
 TOPICS = checked(card(seeds=rows(8)))
 COIN = ["heads", "tails"]

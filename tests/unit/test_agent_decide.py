@@ -60,7 +60,7 @@ TESTED = StudentScored(
 )  # fmt: skip
 
 
-UNBOUND = ("constraints.diversity=0", "constraints.fidelity=0")
+UNBOUND = ("constraints.diversity=0", "constraints.fidelity=0", "delivery.untrained=false")
 """No floors: the untrained policy writes only where there is something to report."""
 
 
@@ -305,3 +305,4 @@ def test_no_round_begins_once_the_tokens_are_written() -> None:
     assert after(5000, "loop.tokens=0") == Plan("learn")
     assert after(150, untrained=51) == Plan("learn"), "what is written to be reported alone is free"
     assert after(150, "constraints.diversity=1", "constraints.reference=0", untrained=51) == Deliver()
+    assert after(150, "delivery.untrained=true", untrained=51) == Deliver(), "what may be delivered is not"

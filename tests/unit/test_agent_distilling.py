@@ -10,7 +10,7 @@ from worlds import card
 from synlearner.agent.bandit import parts_of, posteriors
 from synlearner.agent.distilling import distil, situation
 from synlearner.agent.state import TaskState
-from synlearner.agent.tasks import Replayed
+from synlearner.agent.task_state import Replayed
 from synlearner.events.types import StudentScored
 
 TOPICS = checked(card())

@@ -1,5 +1,6 @@
 """The fold of a run, event by event, worked by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -7,8 +8,9 @@ import pytest
 from pieces import checked, judged, planned, written
 from worlds import card
 
-from synlearner.agent.config import Settings
-from synlearner.agent.state import RoundState, RunState, TaskState, apply, prompt_outcomes
+from synlearner.agent.config import Settings, completed
+from synlearner.agent.state import RoundState, RunState, TaskState, apply, as_begun, prompt_outcomes
+from synlearner.agent.tasks import with_feedback
 from synlearner.events.types import (
     AnyFact,
     DataFile,
@@ -16,6 +18,7 @@ from synlearner.events.types import (
     Event,
     ExperienceCredited,
     ExperienceRecalled,
+    FeedbackGiven,
     HistoryForked,
     JudgesCompared,
     PolicyUpdated,
@@ -159,6 +162,36 @@ def test_samples_of_the_untrained_policy_go_into_the_reference_alone() -> None:
     assert (task.requested, task.accepted, task.rejected, task.outcomes) == (0, 0, {}, ())
 
 
+def judged_reference() -> TaskState:
+    """Return a task after a round of the untrained policy: one sample accepted, one refused, one that failed."""
+    plan = PromptsPlanned(round=2, purpose="reference", prompts=[planned("weather", samples=3)])
+    parts = {"fidelity": 0.5, "quality": 0.8}
+    good = SampleScored(sample=4, accepted=True, reason="", fields={"text": "a"}, parts=parts, total=0.0)
+    weak = SampleScored(sample=5, accepted=False, reason="fidelity", fields={"text": "b"}, parts=parts, total=0.0)
+    lost = SampleScored(sample=6, accepted=False, reason="gate:engine", fields={}, parts={}, total=0.0)
+    gains = SetScored(round=2, samples=[4, 5], embeddings="e" * 64, diversity={}, gains=[])
+    return task_after(plan, written("a"), written("b"), written(""), good, weak, lost, gains)
+
+
+def test_those_that_were_judged_and_accepted_may_be_delivered_and_are_counted() -> None:
+    task = judged_reference()
+    assert [sample.seq for sample in task.reference] == [4, 5], "all that can be read is compared with"
+    assert [(sample.seq, sample.worth) for sample in task.candidates] == [(4, 0.4)]
+    assert task.pool == (), "nobody learns from them, and rounds are as many as before"
+    assert task.counts(untrained=True) == (3, 1, {"fidelity": 1}, 1)
+    assert task.counts(untrained=False) == (0, 1, {}, 0)
+
+
+def test_somebody_may_take_them_out_and_the_counts_still_add_up() -> None:
+    task = judged_reference()
+    praised = with_feedback(task, FeedbackGiven(target="sample:4", score=0.5, text="", source="me"))
+    assert [sample.worth for sample in praised.untrained] == [pytest.approx(0.7)]
+    without = with_feedback(task, FeedbackGiven(target="sample:4", score=-1.0, text="", source="me"))
+    assert without.candidates == ()
+    assert without.counts(untrained=True) == (3, 0, {"feedback": 1, "fidelity": 1}, 1)
+    assert [strategy for _, strategy, _ in without.outcomes] == [planned().strategy]
+
+
 @pytest.mark.parametrize(
     ("family", "counted"), [("task:distilled:pets", 1), ("task:topics:", 1), ("distilled:topics", 0)]
 )
@@ -254,6 +287,19 @@ def test_a_run_from_before_there_was_a_held_out_judge_has_none() -> None:
         Settings.model_validate(fold(msgspec.structs.replace(old, settings=settings)).settings).judges.held_out is False
     )
     assert Settings.model_validate(fold(old).settings).judges.held_out is True
+
+
+def test_a_run_from_before_delivers_none_of_the_untrained_policy_and_may_be_gone_on_with() -> None:
+    """It goes on as it was begun, by whoever gives today's defaults; a fork may change that."""
+    old = started()
+    delivery = {name: value for name, value in old.settings["delivery"].items() if name != "untrained"}
+    state = fold(msgspec.structs.replace(old, settings=old.settings | {"delivery": delivery}))
+    assert Settings.model_validate(state.settings).delivery.untrained is False
+    assert as_begun(state)["delivery"]["untrained"] is True
+    assert as_begun(fold(old)) == completed(old.settings)
+    changed = replace(state, settings={**state.settings, "delivery": {**delivery, "untrained": True}})
+    assert as_begun(changed)["delivery"]["untrained"] is True
+    assert as_begun(changed)["judges"] == completed(old.settings)["judges"]
 
 
 def test_the_last_comparison_and_the_number_of_alarms_outlive_the_task() -> None:
