@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from synlearner.agent.config import JudgeSettings
+from synlearner.agent.judge_settings import JudgeSettings
 from synlearner.events.types import JudgesCompared
 
 FEWEST = 8

@@ -7,6 +7,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from synlearner.agent.judge_settings import JudgeSettings, NliSettings
 from synlearner.agent.policy_settings import PolicySettings, ServerSettings, SettingsPart
 from synlearner.errors import ConfigError
 
@@ -166,30 +167,6 @@ class UserRewardSettings(SettingsPart):
     """It has failed when it takes longer for a round."""
     on_error: Literal["stop", "skip"] = "stop"
     """`stop`: the run stops there, and goes on when it is mended; `skip`: it is left out for the rest of the task."""
-
-
-class JudgeSettings(SettingsPart):
-    """Judges that look on, to notice what no reward should be paid for. They change nothing but what is recorded."""
-
-    held_out: bool = True
-    """Whether a judge of fidelity that no reward sees looks at every round."""
-    second_field: bool = True
-    """Whether the probe of pairs' second fields looks at every round (`synlearner.agent.probe`)."""
-    alarm: Annotated[float, Field(ge=0, le=2)] = 0.1
-    """From which gap on, sure by two standard errors, there is an alarm (`synlearner.agent.comparing`)."""
-
-
-class NliSettings(SettingsPart):
-    """A judge of fidelity by choice: a model of natural language inference (`synlearner.agent.nli`)."""
-
-    model: str = ""
-    """A folder, or a hub name, of a sequence classifier in safetensors that has an 'entailment' class. Empty for none."""
-    digest: str = ""
-    """SHA-256 of its files: found and recorded when a run begins; given, no other model is taken."""
-    share: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Its share in fidelity, beside the judge of the seeds."""
-    sentence: Annotated[str, Field(pattern=r"\{(label|meaning)\}")] = "This example is {label}: {meaning}."
-    """What follows from a text of a label. Pairs whose labels are the model's own classes are read as they are."""
 
 
 class MemorySettings(SettingsPart):

@@ -9,9 +9,9 @@ from worlds import TOPICS, card, rows, text_of
 
 from strategies import quick
 from synlearner.agent.comparing import FEWEST, compare_judges
-from synlearner.agent.config import JudgeSettings
 from synlearner.agent.features import HASHED, embed_rows, word_rows
 from synlearner.agent.judge import make_judge
+from synlearner.agent.judge_settings import JudgeSettings
 from synlearner.events.types import JudgesCompared
 
 Judged = tuple[list[float], list[float]]
