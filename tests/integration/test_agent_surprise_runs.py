@@ -74,7 +74,7 @@ def test_every_judged_sample_says_how_surprising_it_is_and_every_set_where_the_s
     world: tuple[Path, Path, Path],
 ) -> None:
     found = parts_of(world[0])
-    assert len(found) > 5
+    assert found
     assert all(parts["surprise"] > 0 for parts in found)
     assert all(-1 <= parts["likelihood"] <= 1 for parts in found)
     assert len({parts["likelihood"] for parts in found}) > 1
@@ -139,9 +139,10 @@ def edited(home: Path, target: Path, changes: dict[str, float]) -> Verification:
 def test_parts_that_do_not_follow_from_the_recorded_figure_are_found(
     world: tuple[Path, Path, Path], tmp_path: Path, changes: dict[str, float], parts: set[str]
 ) -> None:
+    """Or the total of a gated sample before it, which is that of the worst of its group."""
     difference = edited(world[0], tmp_path / "edited", changes).first_difference
     assert difference is not None
-    assert difference.path.removeprefix("$.payload.parts.") in parts
+    assert difference.path.removeprefix("$.payload.").removeprefix("parts.") in parts | {"total"}
 
 
 def observed_of(home: Path) -> Sequence[Any]:
