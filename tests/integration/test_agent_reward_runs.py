@@ -208,7 +208,7 @@ def test_the_command_line_finds_a_module_where_it_is_called(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "reward_of_this_folder.py").write_text("def score(samples):\n    return [0.25 for _ in samples]\n")
     stream = write_stream(tmp_path, samples=4)
-    own = ("--set", "user_reward.function=reward_of_this_folder:score")
+    own = ("--set", "user_reward.function=reward_of_this_folder:score", "--set", "delivery.untrained=false")
     ran = run("run", stream, "--home", tmp_path / "home", "--quiet", *quick_settings(tiny_folder), *own)
     assert ran.code == 0, ran.err
     found = [fact.parts for fact in facts_of(tmp_path / "home", SampleScored) if fact.parts]
