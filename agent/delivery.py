@@ -11,16 +11,45 @@ from collections.abc import Set as AbstractSet
 
 import numpy as np
 
-from synlearner.agent.cards import Card
-from synlearner.agent.config import DeliverySettings
+from synlearner.agent.cards import Card, Row
+from synlearner.agent.config import DeliverySettings, Settings
+from synlearner.agent.constraints import below_floor
 from synlearner.agent.diversity import greedy_choice
 from synlearner.agent.features import Matrix
-from synlearner.agent.overlap import near_copies
+from synlearner.agent.overlap import leaked, near_copies
 from synlearner.agent.parsing import joined, normal
 from synlearner.agent.scoring import PoolSample
+from synlearner.agent.task_state import TaskState
 
 POWERS = (1.0, 0.5, 0.25)
 """What worth is raised to, in turn, until the set is diverse enough. Below a quarter fidelity suffers (docs/LOG.md)."""
+
+
+def deliver(
+    task: TaskState,
+    candidates: Sequence[PoolSample],
+    vectors_N_D: Matrix,
+    reference_M_D: Matrix,
+    reporting: Sequence[Row],
+    settings: Settings,
+) -> tuple[list[int], Counter[str]]:
+    """Return what `choose_dataset` chooses for *task*, held to its floor of diversity.
+
+    Args:
+        task: With the samples of the untrained policy.
+        candidates: Samples to choose from.
+        vectors_N_D: Their unit rows.
+        reference_M_D: Those of the untrained policy's samples.
+        reporting: Rows that no chosen one may share its wording with.
+        settings: Of the run.
+    """
+    leaks = leaked(task.card, [sample.row for sample in candidates], reporting, settings.delivery)
+
+    def too_alike(places: list[int]) -> bool:
+        chosen = [candidates[i] for i in places]
+        return below_floor(task, chosen, vectors_N_D[places], reference_M_D, settings.constraints)
+
+    return choose_dataset(task.card, candidates, vectors_N_D, leaks, settings.delivery, too_alike)
 
 
 def choose_dataset(

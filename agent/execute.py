@@ -11,14 +11,13 @@ from synlearner.agent.bandit import beliefs, in_control, shuffled, topics_held, 
 from synlearner.agent.budget import reference_wanted
 from synlearner.agent.cards import Stream
 from synlearner.agent.config import Settings
-from synlearner.agent.constraints import adjust, below_floor
-from synlearner.agent.delivery import choose_dataset
+from synlearner.agent.constraints import adjust
+from synlearner.agent.delivery import deliver
 from synlearner.agent.distilling import situation, teach
 from synlearner.agent.evaluating import check, evaluate
 from synlearner.agent.judging import Drafts, Scorer
 from synlearner.agent.likelihood import MeasuredLikelihood
 from synlearner.agent.nli import NliModel
-from synlearner.agent.overlap import leaked
 from synlearner.agent.planning import Planner, plan_reference
 from synlearner.agent.policy import Policy
 from synlearner.agent.state import RunState, chance, current_plan, current_task, prompt_outcomes
@@ -253,15 +252,9 @@ class Executor:
         data = self._need_stream().tasks[task.index]
         reporting = [row for file in data.files().values() for row in file.rows]
         candidates, counts = task.candidates, task.counts(untrained=settings.delivery.untrained)
-        leaks = leaked(task.card, [sample.row for sample in candidates], reporting, settings.delivery)
         reference = self._vectors.of_pool(task.reference, task.card)
         vectors = self._vectors.of_pool(candidates, task.card)
-
-        def too_alike(places: list[int]) -> bool:
-            chosen = [candidates[i] for i in places]
-            return below_floor(task, chosen, vectors[places], reference, settings.constraints)
-
-        places, left_out = choose_dataset(task.card, candidates, vectors, leaks, settings.delivery, too_alike)
+        places, left_out = deliver(task, candidates, vectors, reference, reporting, settings)
         fact = DatasetDelivered(
             samples=[candidates[i].seq for i in places],
             requested=counts.requested,

@@ -1,11 +1,12 @@
 """Feedback on the round at hand: the judges of its task, the user's own reward, and the facts that follow."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from synlearner.agent.cards import Card, Row
+from synlearner.agent.cards import Card
 from synlearner.agent.comparing import compare_judges
 from synlearner.agent.config import Settings
 from synlearner.agent.constraints import weighted
@@ -234,10 +235,7 @@ class Scorer:
     def _read_reference(self, task: TaskState, plan: PromptsPlanned, settings: Settings) -> Drafts:
         """Read the untrained policy's samples; judge them too where they may be delivered, and not only compared with."""
         card, samples = task.card, task.round.samples
-
-        def embed(rows: Sequence[Row]) -> Matrix:
-            return self._vectors.embed(card, rows)
-
+        embed = partial(self._vectors.embed, card)
         if settings.delivery.untrained:
             judge = self.judge(task, settings)
             scored, vectors = judge_reference(

@@ -116,14 +116,15 @@ def score_round(
     if probe is not None:
         for i, value in zip(valid, probe.relation(vectors, labels), strict=True):
             parts[i] = (parts[i] or {}) | {"relation": round(float(value), 6)}
-    shown = [prompts[samples[i][1].prompt].exemplars for i in valid]
-    useful = utility(vectors, labels, shown) if utility is not None and valid else []
+    useful: Sequence[float] = []
+    if utility is not None:
+        useful = utility(vectors, labels, [prompts[samples[i][1].prompt].exemplars for i in valid])
     for name, values in (("likelihood", said), ("surprise", told), ("utility", useful)):
         for i, value in zip(valid, values, strict=bool(values)):
             parts[i] = (parts[i] or {}) | {name: value}
     if reward is not None and valid:
-        visible = [_visible(card, prompts, samples[i], rows[i]) for i in valid]
-        for i, value in zip(valid, reward(visible), strict=True):
+        shown = [_shown(card, prompts, samples[i], rows[i]) for i in valid]
+        for i, value in zip(valid, reward(shown), strict=True):
             parts[i] = (parts[i] or {}) | {"user": round(value, 6)}
     total = _group_totals(samples, parts, settings)
     scored = [
@@ -143,7 +144,7 @@ def score_round(
     )
 
 
-def _visible(
+def _shown(
     card: Card, prompts: Sequence[PlannedPrompt], sample: tuple[int, SampleGenerated], row: Row
 ) -> RewardedSample:
     """Return what the user's own reward sees of a sample: copies, so that it cannot change what is recorded."""

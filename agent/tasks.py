@@ -210,9 +210,6 @@ def with_feedback(task: TaskState, fact: FeedbackGiven) -> TaskState:
     changed = replace(task, pool=pool, untrained=untrained)
     if left:
         return changed
-    if len(untrained) < len(task.untrained):
-        fates = Counter(task.untrained_fates) + Counter({"feedback": 1}) - Counter({"": 1})
-        return replace(changed, untrained_fates=dict(fates))
     kept = tuple(s for s in task.kept if s.seq != sample.seq)
     return replace(changed, rejected=dict(Counter(task.rejected) + Counter({"feedback": 1})), kept=kept)
 

@@ -5,6 +5,7 @@
 For each finished task whose card names `real_train`, students are trained on those rows and asked for the labels of the
 delivered samples and of the untrained policy's (plain prompt, before any judge). Fidelity is how often they say the
 label that was asked for, with a 95 % interval by bootstrap. Vendi scores are taken at equal n, labels in equal numbers.
+`students`: accuracy on the test rows of those of the delivered samples, and of as many chosen without the untrained policy's.
 Times are those that the log observed: feedback is judging, set scores, students on seeds, floors and credit.
 """
 
@@ -15,8 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from synlearner.agent.cards import Task, load_stream
+from synlearner.agent.config import Settings
 from synlearner.agent.constraints import matched
+from synlearner.agent.delivery import deliver
 from synlearner.agent.diversity import vendi
 from synlearner.agent.features import embed_rows
 from synlearner.agent.scoring import PoolSample
@@ -35,6 +40,7 @@ FEEDBACK = (
     "judges_compared",
     "experience_credited",
 )
+FAMILIES = ("embedding", "tfidf")
 OTHER = ("prompts_planned", "policy_served", "policy_updated", "experience_recalled")
 
 
@@ -44,7 +50,28 @@ def samples_of(home: Home, samples: Sequence[PoolSample]) -> LabelledSet:
     return LabelledSet([sample.row for sample in samples], [sample.label for sample in samples], vectors)
 
 
-def study(home: Home, of: TaskState, task: Task, embedder: Embedder) -> dict[str, Any]:
+def students_of(home: Home, of: TaskState, task: Task, settings: Settings, embedder: Embedder) -> dict[str, Any]:
+    """Return how students do on the test rows: those of what is delivered, and of the loop's own samples chosen alike."""
+    assert task.test is not None
+    reporting = [row for file in task.files().values() for row in file.rows]
+    rows, reference = (
+        task.test.rows,
+        samples_of(home, of.reference).vectors if of.reference else np.zeros((0, 0), dtype=np.float32),
+    )
+    test = LabelledSet(rows, [row["label"] for row in rows], embed_rows(embedder, task.card, rows))
+    found: dict[str, Any] = {}
+    for name, candidates in (("delivered", of.candidates), ("without_untrained", of.pool)):
+        known = samples_of(home, candidates)
+        places, _ = deliver(of, candidates, known.vectors, reference, reporting, settings)
+        chosen = samples_of(home, [candidates[i] for i in places])
+        found[name] = {
+            "samples": len(places),
+            **{f: score_student(f, of.card, chosen, test, bootstrap=100, seed=0).accuracy for f in FAMILIES},
+        }
+    return found
+
+
+def study(home: Home, of: TaskState, task: Task, settings: Settings, embedder: Embedder) -> dict[str, Any]:
     """Return the figures of one task."""
     assert task.real_train is not None
     rows = task.real_train.rows
@@ -52,7 +79,7 @@ def study(home: Home, of: TaskState, task: Task, embedder: Embedder) -> dict[str
     chosen = set(of.delivered or ())
     delivered = [sample for sample in of.candidates if sample.seq in chosen]
     found: dict[str, Any] = {"delivered": len(delivered), "untrained": len(of.reference)}
-    for family in ("embedding", "tfidf"):
+    for family in FAMILIES:
         sides = {"delivered": delivered, "untrained": of.reference}
         scores = {
             side: score_student(family, task.card, real, samples_of(home, samples), bootstrap=1000, seed=0)
@@ -68,6 +95,8 @@ def study(home: Home, of: TaskState, task: Task, embedder: Embedder) -> dict[str
         "delivered": round(vendi(samples_of(home, [delivered[i] for i in mine]).vectors), 2),
         "untrained": round(vendi(samples_of(home, [of.reference[i] for i in theirs]).vectors), 2),
     }
+    if task.test is not None and of.pool:
+        found["students"] = students_of(home, of, task, settings, embedder)
     return found
 
 
@@ -87,7 +116,9 @@ def main() -> None:
             reported = isinstance(event.fact, StudentScored) and event.fact.split == "test"
             seconds["report" if reported else event.kind] += float(event.observed.get("seconds", 0.0))
             if isinstance(event.fact, TaskFinished) and state.task is not None and event.task in tasks:
-                found[event.task] = study(home, state.task, tasks[event.task], embedder)
+                found[event.task] = study(
+                    home, state.task, tasks[event.task], Settings.model_validate(state.settings), embedder
+                )
             state = apply(state, event)
         digest = home.log.head().hash
     feedback = sum(seconds[kind] for kind in FEEDBACK)

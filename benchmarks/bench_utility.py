@@ -4,7 +4,7 @@
 
 For each finished task of the homes, whose cards have test data: what a prompt's accepted samples are worth on the test rows,
 left out of a student of all the task's accepted samples, is the truth. Printed are rank correlations with it, over prompts:
-of the `outcome` that strategies are chosen by (the mean gain), of the `utility` that the loop would have recorded, from the seeds,
+of the `outcome` that strategies are chosen by (the mean gain), of the `utility` on the seeds when the round was scored,
 and of both in equal parts (`weighed`). Means of labels are taken out of all of them first, as the choice of strategies does.
 `samples`: the same for single samples within their group, with label fidelity in the place of the outcome: what would be paid for.
 """
@@ -28,7 +28,7 @@ from synlearner.agent.state import RunState, TaskState, apply
 from synlearner.agent.utility import utilities
 from synlearner.agent.vectors import recorded
 from synlearner.events import Home
-from synlearner.events.types import SetScored, TaskFinished
+from synlearner.events.types import SetScored, TaskArrived, TaskFinished
 from synlearner.memory import Embedder, default_embedder
 
 Figures = dict[str, float]
@@ -121,18 +121,18 @@ def _rank(one: np.ndarray, other: np.ndarray) -> float:
 
 def study(path: Path, tasks: dict[str, Task], embedder: Embedder) -> Iterator[tuple[str, dict[str, Figures]]]:
     """Give the figures of every finished task of a home."""
-    state, told = RunState(), Told()
+    state, told, seeds = RunState(), Told(), np.zeros((0, 0), dtype=np.float32)
     with Home.open(path) as home:
         for event in home.log.read():
             task = state.task
             if isinstance(event.fact, TaskFinished) and task is not None and event.task in tasks and task.pool:
                 yield event.task, figures_of(told, truth_of(home, task, tasks[event.task], embedder))
             state = apply(state, event)
+            if isinstance(event.fact, TaskArrived) and state.task is not None:
+                told, seeds = Told(), embed_rows(embedder, state.task.card, state.task.card.seeds)
             now = state.task.round.plan if state.task is not None else None
             if isinstance(event.fact, SetScored) and state.task and now and now.purpose != "reference":
-                take_round(told, home, state.task, embed_rows(embedder, state.task.card, state.task.card.seeds))
-            if isinstance(event.fact, TaskFinished):
-                told = Told()
+                take_round(told, home, state.task, seeds)
 
 
 def main() -> None:

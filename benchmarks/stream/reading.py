@@ -135,7 +135,8 @@ def _result(
     fidelity: Mapping[int, float],
     seconds: float,
 ) -> TaskResult:
-    chosen = set(task.delivered or ())
+    settings, chosen = Settings.model_validate(state.settings), set(task.delivered or ())
+    counts = task.counts(untrained=settings.delivery.untrained)
     delivered = [sample for sample in task.candidates if sample.seq in chosen]
     mine, theirs = matched(task.card, delivered, task.reference)
     tests = [student for student in task.students if student.split == "test"]
@@ -150,10 +151,10 @@ def _result(
         place=place,
         task=task.card.name,
         delivered=len(delivered),
-        requested=task.requested,
-        accepted=task.accepted,
-        failed=task.failed,
-        tokens=spent(task, Settings.model_validate(state.settings)),
+        requested=counts.requested,
+        accepted=counts.accepted,
+        failed=counts.failed,
+        tokens=spent(task, settings),
         tokens_untrained=task.reference_tokens,
         accuracy=accuracy,
         macro_f1={student.family: student.macro_f1 for student in tests if student.source == "delivered"},

@@ -1,6 +1,7 @@
 """In whole runs: the probe of pairs' second fields, and the student that has a say in fidelity. Both are replayed."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import msgspec
 import pytest
 import tiny
 from pieces import PAIR, checked
-from runs import SHORT, StopAfter, events_of, facts_of, rewrite, run, run_in_pieces, versatile
+from runs import APART, StopAfter, events_of, facts_of, rewrite, run, run_in_pieces, versatile
 from worlds import card, rows, scripted, write_stream
 
 from synlearner.agent import Agent
@@ -16,21 +17,15 @@ from synlearner.agent.datasets import delivered_rows, export_dataset
 from synlearner.agent.forking import fork_home
 from synlearner.agent.judge import SeedsJudge
 from synlearner.agent.nli import NliModel
+from synlearner.agent.utility import utilities
 from synlearner.agent.vectors import Vectors
 from synlearner.agent.verifying import verify_run
-from synlearner.events import HistoryForked, Home, PromptsPlanned, RunStarted, SampleScored, SetScored
+from synlearner.events import HistoryForked, Home, RunStarted, SampleScored, SetScored
 from synlearner.events.blobs import BlobStore
 from synlearner.memory import HashEmbedder
 from synlearner.policies.engine import Engine
+from synlearner.report.history import read_history
 
-LEAN = (
-    *SHORT,
-    "delivery.untrained=false",
-    "loop.student_every=0",
-    "students.curve=0",
-    "students.families=[embedding]",
-    "memory.k=0",
-)
 TOLD = {"second_field_accuracy", "second_field_guess"}
 
 
@@ -53,7 +48,7 @@ def verified(home: Path, engine: Engine) -> int:
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pairs")
-    settings = [*LEAN, "reward.relation=0.5", "reward.min_fidelity=-1"]
+    settings = [*APART, "reward.relation=0.5", "reward.min_fidelity=-1"]
     run(folder / "home", pairs_stream(folder), engine=versatile(), settings=settings)
     return folder / "home"
 
@@ -80,7 +75,7 @@ def test_the_data_card_of_a_pair_task_tells_it(pairs: Path, tmp_path: Path) -> N
 
 
 def test_a_log_from_before_the_probe_verifies(tmp_path: Path) -> None:
-    run(tmp_path / "home", pairs_stream(tmp_path), engine=versatile(), settings=[*LEAN, "judges.second_field=false"])
+    run(tmp_path / "home", pairs_stream(tmp_path), engine=versatile(), settings=[*APART, "judges.second_field=false"])
     assert not [fact for fact in facts_of(tmp_path / "home", SetScored) if fact.diversity.keys() & TOLD]
 
     def edit(event: Any) -> Any:
@@ -95,7 +90,7 @@ def test_a_log_from_before_the_probe_verifies(tmp_path: Path) -> None:
 
 # ---- the student in fidelity ---------------------------------------------------------------------------------
 
-SHARED = (*LEAN, "reward.min_fidelity=-1", "loop.rounds=3", "loop.prompts=4", "loop.group=4", "loop.fill_rounds=0")
+SHARED = (*APART, "reward.min_fidelity=-1", "loop.rounds=3", "loop.prompts=4", "loop.group=4", "loop.fill_rounds=0")
 
 
 def by_hand(scores: list[tuple[int, str, SampleScored]], vectors: Vectors) -> tuple[list[float], list[int]]:
@@ -140,32 +135,54 @@ def scores_of(home: Path) -> list[tuple[int, str, SampleScored]]:
 def test_what_samples_are_worth_to_a_student_steers_and_is_replayed_and_resumed(tmp_path: Path) -> None:
     """It is recorded, paid for, and moves the choice of strategies; without weight nobody is asked."""
     stream = write_stream(tmp_path)
-    homes = {
-        name: (tmp_path / name, [*SHARED, *settings])
-        for name, settings in {
-            "plain": (),
-            "steered": ("students.utility=9",),
-            "paid": ("students.utility=9", "reward.utility=1"),
-        }.items()
-    }
-    digests = {name: run(home, stream, settings=settings).digest for name, (home, settings) in homes.items()}
-    parts = {name: [fact.parts for *_, fact in scores_of(home)] for name, (home, _) in homes.items()}
-    assert not any("utility" in part for part in parts["plain"])
-    assert all("utility" in part for name in ("steered", "paid") for part in parts[name])
-    assert len({part["utility"] for part in parts["paid"]}) > 4
-    plans = {
-        name: [prompt.strategy for fact in facts_of(home, PromptsPlanned) for prompt in fact.prompts]
-        for name, (home, _) in homes.items()
-    }
-    assert plans["plain"] != plans["steered"]
-    first = [{fact.sample: fact.total for _, _, fact in scores_of(homes[name][0])[:8]} for name in ("steered", "paid")]
-    assert first[0] != first[1], "equal samples are paid otherwise"
-    home, settings = homes["paid"]
-    assert verified(home, scripted()) > 50
+    settings = [*SHARED, "students.utility=9", "reward.utility=1"]
+    whole = run(tmp_path / "whole", stream, settings=settings)
+    scores = scores_of(tmp_path / "whole")
+    first = [(label, fact) for number, label, fact in scores if number == min(number for number, *_ in scores)]
+    assert [fact.parts["utility"] for _, fact in first] == utilities_by_hand(tmp_path, first)
+    assert verified(tmp_path / "whole", scripted()) > 50
+
+    for part, path in (("students", r"prompts\[\d+\]\..*"), ("reward", "total")):
+        found = differs_without(tmp_path / "whole", tmp_path / part, part)
+        assert re.fullmatch(rf"\$\.payload\.{path}", found), "what was planned or paid is not what it would be without"
+
+    (told,) = read_history(events_of(tmp_path / "whole")).tasks
+    (plain,) = read_history(events_of(tmp_path / "students")).tasks
+    assert told.believed.keys() == plain.believed.keys()
+    assert told.believed != plain.believed, "the report tells what was believed, by the weight of the run"
+
     pieces, _ = run_in_pieces(
         tmp_path / "pieces", lambda: run(tmp_path / "pieces", stream, settings=settings, watcher=StopAfter())
     )
-    assert pieces.digest == digests["paid"]
+    assert pieces.digest == whole.digest
+    run(tmp_path / "plain", stream, settings=SHARED)
+    assert not any("utility" in fact.parts for *_, fact in scores_of(tmp_path / "plain"))
+
+
+def utilities_by_hand(folder: Path, scores: list[tuple[str, SampleScored]]) -> list[float]:
+    """Return what the samples of a first round are worth to a student of them, on the seeds that their prompts did not show."""
+    of, vectors = checked(card()), Vectors(BlobStore(folder / "blobs"), HashEmbedder())
+    events = {event.seq: event for event in events_of(folder / "whole")}
+    samples = [events[fact.sample] for _, fact in scores]
+    shown = [events[s.causes[0]].fact.prompts[s.fact.prompt].exemplars for s in samples]  # type: ignore[union-attr]
+    assert any(shown)
+    rows_ = vectors.embed(of, [fact.fields for _, fact in scores])
+    return utilities(of, rows_, [label for label, _ in scores], vectors.of_seeds(of), shown)
+
+
+def differs_without(home: Path, target: Path, part: str) -> str:
+    """Return the path of the first difference where the utility is said to have had no weight in *part* of the settings."""
+
+    def edit(event: Any) -> Any:
+        if not isinstance(event.fact, RunStarted):
+            return event.fact
+        changed = {part: {**event.fact.settings[part], "utility": 0.0}}
+        return msgspec.structs.replace(event.fact, settings={**event.fact.settings, **changed})
+
+    rewrite(home, target, edit)
+    with Home.open(target, write=True) as found:
+        difference = verify_run(found, engine=scripted(), embedder=HashEmbedder()).first_difference
+    return difference.path if difference else ""
 
 
 @pytest.mark.slow
@@ -194,7 +211,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("judged")
     words = [row["text"] for row in rows(80)]
     model = tiny.encoder(folder / "model", words, ["contradiction", "entailment", "neutral"])
-    settings = [*LEAN, f"nli.model={model}", "reward.min_fidelity=-1"]
+    settings = [*APART, f"nli.model={model}", "reward.min_fidelity=-1"]
     run(folder / "home", write_stream(folder), settings=settings)
     return folder / "home", model
 

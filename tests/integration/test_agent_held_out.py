@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from runs import SHORT, events_of, facts_of, rewrite, run
+from runs import LEAN, events_of, facts_of, rewrite, run
 from worlds import scripted, write_stream
 
 from synlearner.agent import RunReport
@@ -15,8 +15,6 @@ from synlearner.agent.judging import Scorer
 from synlearner.agent.verifying import verify_run
 from synlearner.events import Home, JudgesCompared, RunStarted, SampleScored, SetScored
 from synlearner.memory import HashEmbedder
-
-LEAN = (*SHORT, "loop.student_every=0", "students.curve=0", "students.families=[embedding]", "memory.k=0")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from commands import Run, one_line, quick_settings
-from runs import SHORT, StopAfter, Stopped, events_of, facts_of, rewrite
+from runs import APART, StopAfter, Stopped, events_of, facts_of, rewrite
 from runs import run as run_scripted
 from worlds import scripted, write_stream
 
@@ -22,15 +22,7 @@ from synlearner.events import Home, RewardFailed, SampleScored, export, import_
 from synlearner.memory import HashEmbedder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-LEAN = (
-    *SHORT,
-    "delivery.untrained=false",
-    "loop.student_every=0",
-    "students.curve=0",
-    "students.families=[embedding]",
-    "memory.k=0",
-)
-OWN = (*LEAN, "user_reward.function=own_reward:score", "reward.user=0.5")
+OWN = (*APART, "user_reward.function=own_reward:score", "reward.user=0.5")
 
 
 @pytest.fixture
@@ -54,7 +46,7 @@ def run_with(
     home: Path, stream: Path, reward: Callable[[Sequence[RewardedSample]], list[float]], *settings: str
 ) -> Any:
     with Agent.open(home, engine=scripted(), embedder=HashEmbedder(), reward=reward) as agent:
-        return agent.run(stream, settings=[*LEAN, *settings])
+        return agent.run(stream, settings=[*APART, *settings])
 
 
 def length(samples: Sequence[RewardedSample]) -> list[float]:
@@ -160,7 +152,7 @@ def test_a_run_that_is_killed_after_a_failure_ends_as_one_that_was_not(tmp_path:
     broken = Fragile(1)
     with Agent.open(tmp_path / "home", engine=scripted(), embedder=HashEmbedder(), reward=broken) as agent:
         stop = StopAfter(lambda _, action: type(action).__name__ == "Score")
-        settings = [*LEAN, "user_reward.on_error=skip"]
+        settings = [*APART, "user_reward.on_error=skip"]
         with pytest.raises(Stopped):
             agent.run(stream, settings=settings, watcher=stop)
     assert run_with(tmp_path / "home", stream, Fragile(1), "user_reward.on_error=skip").digest == whole.digest

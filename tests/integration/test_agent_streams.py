@@ -182,16 +182,19 @@ def test_feedback_on_a_sample_changes_pool_worth_strategies_and_memory(tmp_path:
         assert agent.feedback(f"sample:{bad.seq}", -1, "nonsense")["effect"] == "the sample leaves the pool"
         told = agent.feedback(f"sample:{good.seq}", 0.5)
         assert told["effect"] == "the sample gains worth"
+        assert agent.feedback(f"sample:{before.untrained[0].seq}", -1)["effect"] == "the sample leaves the pool"
         after = fold_run(agent._home.log).task
     assert after is not None
     assert bad.seq not in {sample.seq for sample in after.pool}
-    assert after.rejected["feedback"] == 1
-    assert after.requested == after.accepted + sum(after.rejected.values()) + after.failed
+    counts = after.counts(untrained=True)
+    assert counts.rejected["feedback"] == 2
+    assert counts.requested == counts.accepted + sum(counts.rejected.values()) + counts.failed
     raised = next(sample for sample in after.pool if sample.seq == good.seq)
     assert raised.worth == pytest.approx(good.worth + 0.5 * (1 - good.worth))
-    assert [strategy for _, strategy, _ in after.outcomes[-2:]] == [bad.strategy, good.strategy]
-    assert [e.task for e in events_of(home) if isinstance(e.fact, FeedbackGiven)] == ["two", "two"]
-    assert [fact.source for fact in facts_of(home, FeedbackGiven)] == ["user", "user"]
+    assert after.untrained == before.untrained[1:]
+    assert [strategy for _, strategy, _ in after.outcomes[-3:-1]] == [bad.strategy, good.strategy]
+    assert [e.task for e in events_of(home) if isinstance(e.fact, FeedbackGiven)] == ["two"] * 3
+    assert [fact.source for fact in facts_of(home, FeedbackGiven)] == ["user"] * 3
     credits_ = [f for f in facts_of(home, ExperienceCredited) if f.family == "feedback:user"]
     assert {c.item for f in credits_ for c in f.credits if not c.depth} >= set(told["credited"])
     run(home, tmp_path / "stream.yaml", settings=settings)

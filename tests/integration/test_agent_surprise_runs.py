@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from runs import SHORT, StopAfter, events_of, facts_of, rewrite, run_in_pieces
+from runs import APART, StopAfter, events_of, facts_of, rewrite, run_in_pieces
 from runs import run as run_scripted
 from worlds import scripted, write_stream
 
@@ -24,16 +24,8 @@ from synlearner.events.types import SetScored
 from synlearner.memory import HashEmbedder
 from synlearner.policies.engine import Engine
 
-LEAN = (
-    *SHORT,
-    "delivery.untrained=false",
-    "loop.student_every=0",
-    "students.curve=0",
-    "students.families=[embedding]",
-    "memory.k=0",
-)
 BANDED = (
-    *LEAN,
+    *APART,
     "reward.band=true",
     "reward.likelihood=0.3",
     "stream.adapter=none",
@@ -151,8 +143,8 @@ def observed_of(home: Path) -> Sequence[Any]:
 
 def test_an_engine_without_weights_here_leaves_the_band_out_and_says_so(tmp_path: Path) -> None:
     stream = write_stream(tmp_path)
-    run_scripted(tmp_path / "home", stream, settings=(*LEAN, "reward.band=true", "reward.likelihood=0.3"))
-    run_scripted(tmp_path / "plain", stream, settings=LEAN)
+    run_scripted(tmp_path / "home", stream, settings=(*APART, "reward.band=true", "reward.likelihood=0.3"))
+    run_scripted(tmp_path / "plain", stream, settings=APART)
     found = parts_of(tmp_path / "home")
     assert len(found) > 5
     assert all(not {"surprise", "likelihood"} & parts.keys() for parts in found)

@@ -6,10 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 from runs import SHORT, StopAfter, Stopped, events_of, facts_of, rewrite, run
-from worlds import write_stream
+from worlds import scripted, write_stream
 
+from synlearner.agent.verifying import verify_run
 from synlearner.errors import ConfigError
-from synlearner.events.types import Event, RunStarted, TaskFinished
+from synlearner.events import Home
+from synlearner.events.types import Event, RunStarted, SampleScored, TaskFinished
+from synlearner.memory import HashEmbedder
 
 
 def test_a_setting_that_its_version_did_not_have_is_as_if_by_default(tmp_path: Path) -> None:
@@ -29,6 +32,33 @@ def test_a_setting_that_its_version_did_not_have_is_as_if_by_default(tmp_path: P
         run(tmp_path / "old", stream, settings=[*SHORT, "reward.likelihood=0.5"])
     run(tmp_path / "old", stream)
     assert facts_of(tmp_path / "old", TaskFinished)
+
+
+def test_a_run_from_before_the_untrained_policy_was_judged_goes_on_as_it_was_begun(tmp_path: Path) -> None:
+    stream = write_stream(tmp_path / "stream")
+    with pytest.raises(Stopped):
+        run(
+            tmp_path / "home",
+            stream,
+            settings=[*SHORT, "delivery.untrained=false"],
+            watcher=StopAfter(lambda state, _: state.seq > 20),
+        )
+
+    def before(event: Event) -> Any:
+        if not isinstance(event.fact, RunStarted):
+            return event.fact
+        parts = {part: dict(fields) for part, fields in event.fact.settings.items()}
+        del parts["delivery"]["untrained"]
+        return msgspec.structs.replace(event.fact, settings=parts)
+
+    rewrite(tmp_path / "home", tmp_path / "old", before)
+    run(tmp_path / "old", stream)
+    assert facts_of(tmp_path / "old", TaskFinished)
+    read = [fact for fact in facts_of(tmp_path / "old", SampleScored) if fact.reason == "reference"]
+    assert read
+    assert not any(fact.parts for fact in read)
+    with Home.open(tmp_path / "old", write=True) as home:
+        assert verify_run(home, engine=scripted(), embedder=HashEmbedder()).first_difference is None
 
 
 def test_a_setting_of_a_later_version_is_named_and_nothing_is_written(tmp_path: Path) -> None:

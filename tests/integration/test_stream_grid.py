@@ -18,7 +18,14 @@ from benchmarks.stream.report import write_report
 from benchmarks.stream.running import CELLS, missing
 from synlearner.errors import ConfigError
 from synlearner.events.lock import WriterLock
-from synlearner.events.types import HistoryForked, PolicyUpdated, PromptsPlanned, RunStarted, SampleGenerated
+from synlearner.events.types import (
+    DatasetDelivered,
+    HistoryForked,
+    PolicyUpdated,
+    PromptsPlanned,
+    RunStarted,
+    SampleGenerated,
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +53,21 @@ def test_plain_asks_with_the_bare_instruction_alone(whole: Path) -> None:
     assert {prompt.strategy for plan in plans for prompt in plan.prompts} == {"plain/none/open"}
     assert {plan.purpose for plan in plans} == {"reference", "fill"}
     assert not [event for event in events_of(home) if isinstance(event.fact, PolicyUpdated)]
+
+
+def test_what_was_delivered_and_counted_is_what_the_cell_reports(whole: Path) -> None:
+    """Samples of the untrained policy are among both."""
+    grid = small_grid(whole, "plain", "full", "isolated", seeds=2, probe=4)
+    cell = Cell("small", "full", 0, 1)
+    events = events_of(whole / "out" / CELLS / cell.name / "home")
+    plans = {event.seq: event.fact.purpose for event in events if isinstance(event.fact, PromptsPlanned)}
+    written = {event.seq: plans[event.causes[0]] for event in events if isinstance(event.fact, SampleGenerated)}
+    facts = [event.fact for event in events if isinstance(event.fact, DatasetDelivered)]
+    assert "reference" in {written[seq] for fact in facts for seq in fact.samples}
+    found = read_cell(whole / "out" / CELLS, grid, cell).tasks
+    assert [(task.delivered, task.requested, task.accepted) for task in found] == [
+        (len(fact.samples), fact.requested, fact.accepted) for fact in facts
+    ]
 
 
 def test_isolated_has_a_home_for_every_task(whole: Path) -> None:

@@ -24,6 +24,12 @@ from synlearner.policies.scripted import ScriptedEngine
 SHORT = (*QUICK, "loop.prompts=2", "loop.fill_rounds=1", "loop.student_every=1")
 """Two learning rounds of two prompts, and one that fills: about a hundred events a task."""
 
+LEAN = (*SHORT, "loop.student_every=0", "students.curve=0", "students.families=[embedding]", "memory.k=0")
+"""The same with as few students as can be, and without memory."""
+
+APART = (*LEAN, "delivery.untrained=false")
+"""The same where the untrained policy's samples are read and not judged: who scores is asked of the policy's own alone."""
+
 
 def run(
     home: Path, stream: Path, *, engine: Engine | None = None, watcher: Watcher | None = None, **kwargs: Any

@@ -46,6 +46,16 @@ def test_the_best_part_of_each_axis_becomes_a_strategy_and_the_worst_of_all_a_pi
     assert "Avoid the prompt frame 'headed' for tasks like topics" in found["frame:headed"].content
 
 
+def test_what_samples_were_worth_to_a_student_has_its_weight() -> None:
+    """Where it speaks for the other frame as strongly as outcomes for this one, four times the weight turns them round."""
+    task = finished(utilities=(5.0, 1.0, 6.0, 0.0, 3.0))
+    frames = {
+        weight: {item.metadata.get("part"): item.polarity for item, _ in distil(task, weight)} for weight in (0.0, 4.0)
+    }
+    assert (frames[0.0]["frame:dashes"], frames[0.0]["frame:headed"]) == (1, -1)
+    assert (frames[4.0]["frame:dashes"], frames[4.0]["frame:headed"]) == (-1, 1)
+
+
 def test_a_part_that_was_tried_once_is_no_experience() -> None:
     """`quotes` had the highest outcome of all, once."""
     parts = {item.metadata.get("part") for item, _ in distil(finished())}

@@ -160,6 +160,8 @@ def test_samples_of_the_untrained_policy_go_into_the_reference_alone() -> None:
     task = task_after(plan, written("a"), written(""), score, lost, gains)
     assert [(sample.seq, sample.label) for sample in task.reference] == [(4, "weather")]
     assert (task.requested, task.accepted, task.rejected, task.outcomes) == (0, 0, {}, ())
+    assert task.candidates == ()
+    assert task.counts(untrained=True) == (0, 0, {}, 0), "nobody judged them, so they count nowhere"
 
 
 def judged_reference() -> TaskState:

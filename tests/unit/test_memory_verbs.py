@@ -86,6 +86,16 @@ def test_feedback_moves_the_rank_at_once(memory: Memory) -> None:
     assert found(memory, "Write reviews") == before
 
 
+def test_recall_is_told_how_often_an_item_was_used(memory: Memory) -> None:
+    """That is how it guesses what is to come: see `synlearner.memory.recall`."""
+    used, fresh = add(memory, "Write reviews about films."), add(memory, "Write reviews about music.")
+    for _ in range(3):
+        memory.feedback(used, 0.5)
+    query = HashEmbedder().embed(["Write reviews"])[0]
+    options = memory._library.nearest(query, "Write reviews", None, "", 8)
+    assert {option.item: option.uses for option in options} == {used: 3, fresh: 0}
+
+
 def test_update_supersedes_and_keeps_what_use_has_shown(memory: Memory) -> None:
     old = add(memory, SLANG, metadata={"task": "mr"})
     memory.feedback(old, 1.0)

@@ -2,17 +2,30 @@
 
 from typing import get_args
 
+from pieces import checked, pooled, task_of
+from worlds import card
+
 from synlearner.agent.decide import Action
-from synlearner.events import AnyFact, Event, JudgesCompared, RewardFailed
+from synlearner.agent.state import RunState
+from synlearner.events import AnyFact, DatasetDelivered, Event, JudgesCompared, RewardFailed
 from synlearner.progress import DOING, headline
 
 
-def line(fact: AnyFact) -> str:
-    return headline(
-        Event(
-            seq=9, id="9", kind=fact.kind, version=1, run_id="r", task="t", causes=(), fact=fact, observed={}, hash=""
-        )
+def line(fact: AnyFact, state: RunState | None = None) -> str:
+    event = Event(
+        seq=9, id="9", kind=fact.kind, version=1, run_id="r", task="t", causes=(), fact=fact, observed={}, hash=""
     )
+    return headline(event, state)
+
+
+def test_a_delivered_sample_of_the_untrained_policy_is_one_of_its_label() -> None:
+    task = task_of(
+        checked(card(samples=2)), pool=(pooled(1, "pets"),), untrained=(pooled(2, "weather"), pooled(3, "pets"))
+    )
+    fact = DatasetDelivered(samples=[1, 2], requested=3, accepted=3, rejected={}, failed=0, left_out={})
+    assert line(fact, RunState(task=task)) == "delivered 2 samples"
+    lacking = fact.__class__(samples=[1], requested=3, accepted=3, rejected={}, failed=0, left_out={})
+    assert "none of 'weather'" in line(lacking, RunState(task=task))
 
 
 def compared(*, alarm: bool) -> JudgesCompared:
