@@ -20,9 +20,10 @@ from synlearner.agent.snapshot import RUN
 from synlearner.agent.user_reward import Function, settle
 from synlearner.agent.watcher import Silent, Watcher
 from synlearner.errors import ConfigError
-from synlearner.events.checkpoints import Checkpoint
+from synlearner.events.checkpoints import Checkpoint, together
 from synlearner.events.home import Home
 from synlearner.memory import Embedder, Memory, default_embedder
+from synlearner.memory.snapshot import MEMORY
 from synlearner.policies.engine import Engine
 
 
@@ -130,7 +131,8 @@ class Agent:
         source = "" if isinstance(stream, Stream) else str(Path(stream).resolve())
         loaded = stream if isinstance(stream, Stream) else load_stream(stream)
         checkpoint = Checkpoint(self._home, RUN)
-        state = checkpoint.state()
+        # The memory goes on from its own checkpoint when it is opened: one reading of the log serves both.
+        state = together([checkpoint] if self._memory else [checkpoint, Checkpoint(self._home, MEMORY)])[0]
         forked = state.fork > 0 and not state.finished and state.started is not None
         named = isinstance(settings, Settings) or any(key.startswith("user_reward.function=") for key in settings)
         settings, reward = settle(

@@ -3,13 +3,12 @@
 import shutil
 from dataclasses import dataclass
 
-from synlearner.agent.loop import fold_run
 from synlearner.agent.snapshot import RUN
 from synlearner.errors import ConfigError
-from synlearner.events.checkpoints import Checkpoint
+from synlearner.events.checkpoints import Checkpoint, folded
 from synlearner.events.home import Home
 from synlearner.memory import Memory
-from synlearner.memory.state import fold
+from synlearner.memory.snapshot import MEMORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +32,18 @@ def rebuild(home: Home, *, until: int | None = None) -> Rebuilt:
     last = head.seq if until is None else until
     if not 0 <= last <= head.seq:
         raise ConfigError(f"--until {until} is no event of this home: its log holds 1 to {head.seq}")
-    state = fold_run(home.log, until=last)
+    state, remembered = folded(home.log, [(fold, fold.start()) for fold in (RUN, MEMORY)], until=last)
     for digest in filter(None, (state.adapter, state.optimizer)):
         home.blobs.get(digest)
     if last < head.seq:
-        return Rebuilt(fold(home.log.read(until=last)).digest(), state.policy_digest(), last)
+        return Rebuilt(remembered.digest(), state.policy_digest(), last)
     for entry in sorted(home.derived.iterdir()) if home.derived.exists() else []:
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink()
     Checkpoint(home, RUN).keep(state, every=1)
+    Checkpoint(home, MEMORY).keep(remembered, every=1)
     with Memory(home) as memory:
         memory.flush()
         memory.rebuild_mirror()

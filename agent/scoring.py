@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from synlearner.agent.cards import Card, Row
 from synlearner.agent.config import RewardSettings
@@ -29,8 +30,7 @@ POOL = 64
 """Newest accepted samples of a label that a new one is compared with."""
 
 
-@dataclass(frozen=True, slots=True)
-class PoolSample:
+class PoolSample(Struct, frozen=True):
     """An accepted sample of this task."""
 
     seq: int

@@ -5,9 +5,12 @@ stream in the same home goes on with the weights that the last one left.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from synlearner.agent.cards import Card
 from synlearner.agent.config import changed, completed
@@ -53,8 +56,7 @@ class TaskSummary:
     """Rounds of which it raised an alarm."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunState:
+class RunState(Struct, frozen=True):
     """Everything that `decide` looks at."""
 
     seq: int = 0

@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from synlearner.agent.cards import Card
 from synlearner.agent.scoring import PoolSample
@@ -43,8 +45,7 @@ class Counts(NamedTuple):
     failed: int
 
 
-@dataclass(frozen=True, slots=True)
-class RoundState:
+class RoundState(Struct, frozen=True):
     """The round at hand. What it still lacks is what is done next."""
 
     number: int
@@ -80,8 +81,7 @@ class RoundState:
         return 0 < len(self.samples) < self.requested or (bool(self.scores) and not self.set_seq)
 
 
-@dataclass(frozen=True, slots=True)
-class TaskState:
+class TaskState(Struct, frozen=True):
     """The task at hand."""
 
     index: int

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from synlearner.agent.rewards import Parts, outcome, outcome_utility, worth
 from synlearner.agent.scoring import PoolSample

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from synlearner.agent.snapshot import RUN
 from synlearner.events import AnyFact, Draft, Home, SampleGenerated, SampleScored, export, fork
-from synlearner.events.checkpoints import Checkpoint
+from synlearner.events.checkpoints import Checkpoint, together
 from synlearner.events.diff import diff
 from synlearner.events.parquet import export_parquet
 from synlearner.events.stats import statistics as figures
@@ -82,7 +82,7 @@ def build(folder: Path, events: int) -> Path:
 def opened(home: Path) -> None:
     """Open it as the agent does: memory and run state, caught up."""
     with Home.open(home, write=True) as found:
-        Checkpoint(found, RUN).state()
+        together([Checkpoint(found, RUN), Checkpoint(found, MEMORY)])
         Memory(found, HashEmbedder(64), mirror=False).close()
 
 

@@ -8,6 +8,7 @@ import pytest
 from histories import change
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from runs import SHORT, StopAfter, Stopped, events_of, run, run_in_pieces, versatile, write_mixed_stream
 
 from synlearner.agent import Agent
@@ -18,7 +19,7 @@ from synlearner.agent.state import RunState, apply
 from synlearner.errors import CorruptLog
 from synlearner.events import Event, Home, fork
 from synlearner.events import checkpoints as module
-from synlearner.events.checkpoints import Checkpoint
+from synlearner.events.checkpoints import Checkpoint, together
 from synlearner.events.past import PastHome
 from synlearner.memory import HashEmbedder, Memory, MemoryState, fold
 from synlearner.memory.snapshot import MEMORY
@@ -94,6 +95,31 @@ def fold_run_of(events: list[Event]) -> RunState:
     return state
 
 
+@pytest.mark.parametrize("at", [{}, {"run": 7}, {"memory": 30}, {"run": 30, "memory": 7}], ids=str)
+def test_several_are_brought_up_to_date_in_one_reading(
+    home: Path, events: list[Event], at: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever each of them stands: no event is missed or taken in twice."""
+    shutil.rmtree(home / "derived")
+    for projection, until in ((RUN, at.get("run")), (MEMORY, at.get("memory"))):
+        if until:
+            with Home.open(home, write=True) as opened:
+                checkpoint: Any = Checkpoint(opened, projection)
+                checkpoint.keep(checkpoint.state(until=until), every=1)
+    with Home.open(home, write=True) as opened:
+        read, looked = opened.log.read, list[dict[str, Any]]()
+
+        def reading(**where: Any) -> Any:
+            looked.append(where)
+            return read(**where)
+
+        monkeypatch.setattr(opened.log, "read", reading)
+        state, memory = together([Checkpoint(opened, RUN), Checkpoint(opened, MEMORY)])
+    first = min(at.get("run", 0), at.get("memory", 0))
+    assert [where for where in looked if where.get("after") == first] == [{"after": first, "until": None}]
+    assert (memory.digest(), state) == (fold(events).digest(), fold_run_of(events))
+
+
 @pytest.mark.parametrize("name", ["memory", "run"])
 def test_a_damaged_checkpoint_is_passed_over(home: Path, name: str) -> None:
     expected = digests(home)
@@ -118,7 +144,7 @@ def spoiled(home: Path) -> None:
             if isinstance(state, MemoryState):
                 state.records.clear()
             else:
-                object.__setattr__(state, "updates", 99)
+                state = replace(state, updates=99)
             checkpoint.keep(state, every=0)
 
 

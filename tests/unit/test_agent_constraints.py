@@ -1,6 +1,5 @@
 """Floors and multipliers, worked by hand; and a run that delivers by them."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -49,7 +48,7 @@ def test_a_missed_floor_raises_its_multiplier_by_the_share_that_is_missed() -> N
     assert fact.values["diversity"] == pytest.approx(1.0)
     assert fact.floors["diversity"] == pytest.approx(16.0)
     assert fact.multipliers["diversity"] == pytest.approx(2 * 15 / 16)
-    again = adjust(replace(task(), multipliers=fact.multipliers), SAME, EYE, [0.25] * 16, SETTINGS)
+    again = adjust(msgspec.structs.replace(task(), multipliers=fact.multipliers), SAME, EYE, [0.25] * 16, SETTINGS)
     assert again.multipliers["diversity"] == 3.0, "and no further than the most"
 
 

@@ -1,11 +1,11 @@
 """Deciding: a pure function of the state. States made by hand, and the walk of a whole run."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from pieces import STORY, checked, judged, planned, pooled, task_of, written
 from worlds import QUICK, card, scripted, write_stream
 

@@ -1,6 +1,5 @@
 """The fold of a run, event by event, worked by hand."""
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -299,7 +298,7 @@ def test_a_run_from_before_delivers_none_of_the_untrained_policy_and_may_be_gone
     assert Settings.model_validate(state.settings).delivery.untrained is False
     assert as_begun(state)["delivery"]["untrained"] is True
     assert as_begun(fold(old)) == completed(old.settings)
-    changed = replace(state, settings={**state.settings, "delivery": {**delivery, "untrained": True}})
+    changed = msgspec.structs.replace(state, settings={**state.settings, "delivery": {**delivery, "untrained": True}})
     assert as_begun(changed)["delivery"]["untrained"] is True
     assert as_begun(changed)["judges"] == completed(old.settings)["judges"]
 
