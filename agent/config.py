@@ -121,11 +121,21 @@ class LearningSettings(SettingsPart):
     kl: Annotated[float, Field(ge=0)] = 0.02
     """Weight of KL to the reference policy; 0 saves a forward pass."""
     kl_to: Literal["task", "base"] = "task"
-    """The policy at the start of the task, or the untrained one."""
+    """The policy at the start of the task (after its seeds have taught), or the untrained one."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
     kl_ratio: bool = False
     """Multiply the estimate by the importance ratio: its gradient is then that of KL(policy || reference)."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+
+
+class SeedSettings(SettingsPart):
+    """What the policy learns from a card's seeds before it learns from its own samples (`synlearner.agent.demonstrations`)."""
+
+    epochs: Annotated[int, Field(ge=0, le=20)] = 0
+    """How often each seed is learnt, by choice: 2 is a good number; 0 learns none."""
+    rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    batch: Annotated[int, Field(ge=1, le=256)] = 8
+    """Seeds of an optimiser step."""
 
 
 class RewardSettings(SettingsPart):
@@ -226,6 +236,7 @@ class Settings(SettingsPart):
     dai: DaiSettings = DaiSettings()
     stream: StreamSettings = StreamSettings()
     constraints: ConstraintSettings = ConstraintSettings()
+    seeds: SeedSettings = SeedSettings()
     learning: LearningSettings = LearningSettings()
     reward: RewardSettings = RewardSettings()
     user_reward: UserRewardSettings = UserRewardSettings()

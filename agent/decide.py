@@ -15,6 +15,10 @@ Purpose = Literal["propose", "reference", "learn", "fill"]
 """What a round is for: topics, the untrained policy's samples, learning, or filling the data set alone."""
 
 
+Algorithm = Literal["seeds", "eft", "grpo"]
+"""Fine-tuning on the card's seeds, on accepted samples, or learning from rewards."""
+
+
 @dataclass(frozen=True, slots=True)
 class ArriveTask:
     """Begin the next task."""
@@ -73,7 +77,7 @@ class CreditExperience:
 class Learn:
     """Move the weights."""
 
-    algorithm: Literal["eft", "grpo"]
+    algorithm: Algorithm
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +170,7 @@ def _wants_check(task: TaskState, every: int) -> bool:
 
 
 def _next_round(task: TaskState, settings: Settings) -> Action | None:
-    """Return how the next round begins, if there is one."""
+    """Return how the next round begins, if there is one. The seeds teach before the first that is for learning."""
     loop = settings.loop
     if task.delivered is not None:
         return None
@@ -178,6 +182,8 @@ def _next_round(task: TaskState, settings: Settings) -> Action | None:
     if settings.dai.proposals and task.proposed is None and not _has_attributes(task):
         purpose = "propose"
     elif task.learn_rounds < loop.rounds and not plateaued(task, loop.patience):
+        if settings.seeds.epochs and not task.seeded and settings.stream.adapter != "none":
+            return Learn("seeds")
         purpose = "learn"
     elif task.fill_rounds < loop.fill_rounds and any(lack > 0 for lack in missing(task, loop).values()):
         purpose = "fill"

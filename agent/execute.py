@@ -225,17 +225,18 @@ class Executor:
 
     def _Learn(self, state: RunState, action: decide.Learn) -> Drafts:  # noqa: N802
         task, settings = current_task(state), Settings.model_validate(state.settings)
+        from_seeds = action.algorithm == "seeds"
         fact, observed = train(
             state,
             task,
             action.algorithm,
-            settings.learning,
+            settings,
             self._policy,
             self._blobs,
-            seed=chance(state, task, task.round.number, "learn"),
+            seed=chance(state, task, task.round.number, "seeds" if from_seeds else "learn"),
             progress=lambda done, of: self._watcher.goes_on(done, of, 0),
         )
-        return [(fact, (task.round.set_seq,), observed)]
+        return [(fact, (task.seq if from_seeds else task.round.set_seq,), observed)]
 
     def _MergeAdapters(self, state: RunState, _: decide.MergeAdapters) -> Drafts:  # noqa: N802
         parents = [task.adapter for task in state.done if task.adapter]

@@ -83,7 +83,7 @@ def _shape(card: Card) -> str:
     return "; ".join(f"{head}: {words}" for head, words in zip(headings(card).values(), ranges, strict=True))
 
 
-def _begin(card: Card) -> str:
+def begin(card: Card) -> str:
     """Return how every sample of the card begins: the first heading of several, or nothing."""
     return "" if len(card.fields) == 1 else f"{next(iter(headings(card).values()))}:"
 
@@ -103,7 +103,7 @@ def _lines(ask: Ask, marks: Callable[[int], str]) -> str:
     """Return the exemplars, each behind its mark, and the mark of the one that is wanted."""
     card, gap = ask.card, _stop(ask.card)
     texts = [_noted(note, write_sample(card, row), card) for row, note in zip(ask.exemplars, ask.notes, strict=False)]
-    wanted = _noted(ask.notes[-1], _begin(card), card)
+    wanted = _noted(ask.notes[-1], begin(card), card)
     return "".join(f"{marks(i)}{text}{gap}" for i, text in enumerate(texts)) + f"{marks(len(texts))}{wanted}".rstrip(
         " "
     )
@@ -117,7 +117,7 @@ def _plain(ask: Ask) -> Prompt:
     if len(ask.card.fields) > 1:
         form = f"Answer with one line for each of: {', '.join(headings(ask.card).values())}."
     return Prompt(
-        f"Write {describe(ask.card, ask.label)}. Length: {_shape(ask.card)}. {form}", _begin(ask.card), _stop(ask.card)
+        f"Write {describe(ask.card, ask.label)}. Length: {_shape(ask.card)}. {form}", begin(ask.card), _stop(ask.card)
     )
 
 
@@ -167,7 +167,7 @@ def _shown(ask: Ask) -> Prompt:
     )
     text = f"Here is what I want: {describe(ask.card, ask.label)}. Length: {_shape(ask.card)}.\n\n{shown}\n\nWrite another one, about something else."
     head = noun(ask.card.description, "text").capitalize()
-    prefix = f"{head}:" if len(ask.card.fields) == 1 else _begin(ask.card)
+    prefix = f"{head}:" if len(ask.card.fields) == 1 else begin(ask.card)
     return Prompt(text, f"({ask.notes[-1]}) {prefix}" if ask.notes[-1] else prefix, _stop(ask.card))
 
 
@@ -198,7 +198,7 @@ def _rewrite(ask: Ask) -> Prompt:
     )
     last = write_sample(card, ask.exemplars[-1])
     return Prompt(
-        text, f"{shown}{_old(card)}{last}{gap}{_new(card)}{_noted(ask.notes[-1], _begin(card), card)}".rstrip(" "), gap
+        text, f"{shown}{_old(card)}{last}{gap}{_new(card)}{_noted(ask.notes[-1], begin(card), card)}".rstrip(" "), gap
     )
 
 
@@ -232,7 +232,7 @@ def _attrprompt(ask: Ask) -> Prompt:
             "\nWrite one new text.",
         ]
     )
-    return Prompt(text, "Text:" if len(card.fields) == 1 else _begin(card), _stop(card))
+    return Prompt(text, "Text:" if len(card.fields) == 1 else begin(card), _stop(card))
 
 
 FRAMES: Mapping[str, Callable[[Ask], Prompt]] = {

@@ -35,12 +35,13 @@ def as_json(ask: Ask) -> Ask:
     return replace(
         ask,
         card=card.model_copy(update={"fields": {FIELD: field}, "description": description}),
-        exemplars=[_line(card, row) for row in ask.exemplars],
-        contrasts=[_line(card, row) for row in ask.contrasts],
+        exemplars=[line(card, row) for row in ask.exemplars],
+        contrasts=[line(card, row) for row in ask.contrasts],
     )
 
 
-def _line(card: Card, row: Mapping[str, str]) -> Row:
+def line(card: Card, row: Mapping[str, str]) -> Row:
+    """Return *row* with its line of JSON under `FIELD`."""
     values = {name: " ".join(row[name].split(" ")) for name in card.fields}
     return {**row, FIELD: json.dumps(values, ensure_ascii=False)}
 

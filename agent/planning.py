@@ -26,6 +26,9 @@ from synlearner.events.types import PlannedPrompt
 EXEMPLAR_WORDS = 260
 """Most words that exemplars may have together: long prompts cost more than they teach."""
 
+NOTES = {"keyword": "with the word '{}'", "length": "{} words"}
+"""How an attribute of a sample is noted."""
+
 PLAIN = Strategy("plain", "none", "open")
 """What the untrained policy is measured with."""
 
@@ -87,14 +90,14 @@ class Planner:
     def _prompt(self, label: str, strategy: Strategy, before: Sequence[Drawn], seed: int) -> PlannedPrompt:
         task, loop = self.task, self.settings.loop
         rng = random.Random(seed)  # noqa: S311 - reproducible chance is the point
-        exemplars, rows = _shots(task, label, self.settings.dai, rng)
+        exemplars, rows = shots(task, label, self.settings.dai, rng)
         attributes, notes = self._attributes(label, strategy, rows, before, rng)
         experience = {item for part in parts_of(strategy.id) for item in self.vouchers.get(part, ())}
         source = topics_of(task, label).get(attributes.get(TOPIC, ""), "policy")
-        return _written(
+        return written(
             task.card,
             strategy,
-            Ask(task.card, label, rows, _contrasts(task.card, label, rng), notes, attributes),
+            Ask(task.card, label, rows, contrasts(task.card, label, rng), notes, attributes),
             exemplars=exemplars,
             experience=sorted(experience | ({source} - {"policy"})),
             samples=loop.group,
@@ -113,15 +116,16 @@ class Planner:
         match strategy.attributes:
             case "keyword":
                 wanted = self._new_keyword(label, mine, rng)
-                notes = [f"with the word '{keyword(text, rng)}'" for text in texts]
-                return {"keyword": wanted}, [*notes, f"with the word '{wanted}'"]
+                words = [*(keyword(text, rng) for text in texts), wanted]
+                return {"keyword": wanted}, [NOTES["keyword"].format(word) for word in words]
             case "topic":
                 wanted = _rarest(list(topics_of(self.task, label)), TOPIC, mine, rng)
                 return {TOPIC: wanted}, [*(f"about {keyword(text, rng)}" for text in texts), f"about {wanted}"]
             case "length":
                 low, high = (sum(spec.words[i] for spec in card.fields.values()) for i in (0, 1))
                 length = rng.randint(low, high)
-                return {"length": str(length)}, [*(f"{len(text.split())} words" for text in texts), f"{length} words"]
+                lengths = [*(len(text.split()) for text in texts), length]
+                return {"length": str(length)}, [NOTES["length"].format(each) for each in lengths]
             case "persona":
                 people = rng.sample(PERSONAS, len(PERSONAS))
                 wanted = _rarest(people, "persona", mine, rng)
@@ -159,7 +163,7 @@ def plan_reference(task: TaskState, wanted: int, seed: int) -> list[PlannedPromp
     turn = len(task.reference) % len(labels)
     labels = labels[turn:] + labels[:turn]
     return [
-        _written(
+        written(
             task.card,
             PLAIN,
             Ask(task.card, label, [], [], [""]),
@@ -184,7 +188,7 @@ def pair_coverage(card: Card, prompts: Sequence[Drawn]) -> dict[str, float]:
     return {"pair_coverage": round(covered / possible, 6)} if possible else {}
 
 
-def _written(
+def written(
     card: Card,
     strategy: Strategy,
     ask: Ask,
@@ -196,6 +200,7 @@ def _written(
     heat: float = 1.0,
     policy: PolicySettings | None = None,
 ) -> PlannedPrompt:
+    """Return *ask* as *strategy* writes it out; *policy* says whether as JSON."""
     how = decoding(strategy.decoding, card, heat)
     if policy is not None and policy.grammar == "json":
         # The embedded engine alone ends a sample in time: elsewhere the gate refuses what was cut off.
@@ -218,13 +223,15 @@ def _written(
     )
 
 
-def _shots(task: TaskState, label: str, dai: DaiSettings, rng: random.Random) -> tuple[list[int], list[Row]]:
+def shots(
+    task: TaskState, label: str, dai: DaiSettings, rng: random.Random, *, without: int | None = None
+) -> tuple[list[int], list[Row]]:
     """Return what a prompt shows: the places of its seeds, and all its rows, accepted samples (`dai.shots`) first.
 
-    As many as fit; if none does, the shortest.
+    As many as fit; if none does, the shortest. The seed at place *without* is not among them.
     """
     card, most = task.card, dai.exemplars
-    seeds = [i for i, row in enumerate(card.seeds) if not label or row["label"] == label]
+    seeds = [i for i, row in enumerate(card.seeds) if i != without and (not label or row["label"] == label)]
     rng.shuffle(seeds)
     candidates = [*_accepted(task, label, dai, rng), *((i, card.seeds[i]) for i in seeds)]
     chosen: list[tuple[int | None, Row]] = []
@@ -250,7 +257,7 @@ def _accepted(task: TaskState, label: str, dai: DaiSettings, rng: random.Random)
     return [(None, sample.row) for sample in mine[: max(1, dai.exemplars // 4)]]
 
 
-def _contrasts(card: Card, label: str, rng: random.Random) -> list[Row]:
+def contrasts(card: Card, label: str, rng: random.Random) -> list[Row]:
     """Return a seed of every other label: any that leaves room for those of the others, else the shortest."""
     chosen = []
     for other in card.labels:

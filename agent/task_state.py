@@ -90,6 +90,7 @@ class TaskState(Struct, frozen=True):
     files: Mapping[str, str]
     """Reporting file to SHA-256."""
     start_adapter: str
+    """The policy at the start of the task; once the seeds have taught, the policy after that."""
     round: RoundState = field(default_factory=lambda: RoundState(0))
     learn_rounds: int = 0
     fill_rounds: int = 0
@@ -113,6 +114,8 @@ class TaskState(Struct, frozen=True):
     """What the held-out judge said of the newest round that it looked at."""
     alarms: int = 0
     """Rounds of which it raised an alarm."""
+    seeded: bool = False
+    """Whether the seeds have taught, or could not."""
     reward_failed: bool = False
     """Whether the user's own reward has failed in this task."""
     kept: tuple[Replayed, ...] = ()

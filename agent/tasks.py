@@ -69,6 +69,8 @@ def apply_task(task: TaskState, event: Event) -> TaskState:
             return replace(task, judged=fact, alarms=alarms, round=replace(now, compared=True))
         case ExperienceCredited(family=family) if not family.startswith("distilled:"):
             return replace(task, round=replace(now, credited=now.credited + 1))
+        case PolicyUpdated(algorithm="seeds", adapter=adapter):
+            return replace(task, seeded=True, start_adapter=adapter)
         case PolicyUpdated():
             return replace(task, round=replace(now, updated=True))
         case StudentScored(split="seeds") as fact:

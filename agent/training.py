@@ -3,12 +3,13 @@
 import platform
 import random
 from collections import Counter
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from synlearner.agent.config import LearningSettings, Settings
+from synlearner.agent.config import Settings
+from synlearner.agent.decide import Algorithm
+from synlearner.agent.demonstrations import Demonstration, demonstrations
 from synlearner.agent.policy import Policy
-from synlearner.agent.policy_settings import PolicySettings
 from synlearner.agent.state import RunState, TaskState
 from synlearner.agent.task_state import Replayed
 from synlearner.events.blobs import BlobStore
@@ -17,24 +18,29 @@ from synlearner.events.types import PlannedPrompt, PolicyUpdated
 from synlearner.policies.advantages import group_advantages
 
 if TYPE_CHECKING:
-    from synlearner.policies.learner import StepSettings
+    from synlearner.policies.learner import StepSettings, TrainedGroup
+    from synlearner.policies.model import PolicyModel
 
 Group = tuple[PlannedPrompt, list[tuple[int, float]]]
 """A prompt, and of each of its samples to learn from the seq and the advantage."""
 
-NOTHING = {"eft": "no sample was accepted", "grpo": "no group had samples of different worth"}
+NOTHING: Mapping[Algorithm, str] = {
+    "seeds": "no seed has another one of its label to stand behind, within what the model reads",
+    "eft": "no sample was accepted",
+    "grpo": "no group had samples of different worth",
+}
 
 
 def groups_to_learn_from(
-    task: TaskState, algorithm: Literal["eft", "grpo"], floor: float | None = None
+    task: TaskState, algorithm: Algorithm, floor: float | None = None
 ) -> tuple[list[Group], dict[str, int]]:
     """Return the round's groups, and of those that teach nothing how many there are, by reason.
 
-    For `eft` a group has its accepted samples, for `grpo` all, with advantages from their totals. Samples that the
-    engine failed to write are left out.
+    For `eft` a group has its accepted samples, for `grpo` all, with advantages from their totals; seeds are no groups. Samples
+    that the engine failed to write are left out.
     """
     now = task.round
-    if now.plan is None:
+    if now.plan is None or algorithm == "seeds":
         return [], {}
     members: list[list[tuple[int, float, bool]]] = [[] for _ in now.plan.prompts]
     for (seq, sample), score in zip(now.samples, now.scores, strict=True):
@@ -75,25 +81,31 @@ def replayed(state: RunState, seed: int) -> list[Replayed]:
 def train(
     state: RunState,
     task: TaskState,
-    algorithm: Literal["eft", "grpo"],
-    learning: LearningSettings,
+    algorithm: Algorithm,
+    settings: Settings,
     policy: Policy,
     blobs: BlobStore,
     *,
     seed: int,
     progress: Callable[[int, int], None],
 ) -> tuple[PolicyUpdated, dict[str, Any]]:
-    """Do the round's learning step; return the fact of it, or of why there was none, and what else was observed.
+    """Do a learning step; return the fact of it, or of why there was none, and what else was observed.
 
     Observed are groups that taught nothing (`left_out`), the `gap` between sampler and trainer, and the fingerprint.
     """
-    groups, left_out = groups_to_learn_from(task, algorithm, learning.advantage_floor)
+    groups, left_out = groups_to_learn_from(task, algorithm, settings.learning.advantage_floor)
     again = replayed(state, seed) if algorithm == "eft" else []
     groups = [*groups, *((sample.prompt, [(sample.seq, 1.0)]) for sample in again)]
-    skipped = "" if groups else NOTHING[algorithm]
+    trained: list[TrainedGroup] = []
     if policy.model is None:
         reason = getattr(policy.engine, "frozen", "")  # an engine of the caller's need not say
         skipped = f"the {policy.engine.name} engine has no weights to train" + (f": {reason}" if reason else "")
+    else:
+        if algorithm == "seeds":
+            trained = _demonstrated(demonstrations(task, settings, seed), policy.model)
+        else:
+            trained = _recorded(state, task, groups, policy.model)
+        skipped = "" if trained else NOTHING[algorithm]
     observed: dict[str, Any] = {"left_out": left_out} if left_out else {}
     figures: dict[str, Any] = {
         "adapter": state.adapter,
@@ -103,9 +115,10 @@ def train(
         "grad_norm": 0.0,
     }
     if not skipped:
-        reference = task.start_adapter if learning.kl_to == "task" else ""
-        settings = _step_settings(algorithm, learning, PolicySettings.model_validate(state.settings["policy"]), seed)
-        figures, gap = _step(state, task, groups, settings, reference, policy, blobs, progress)
+        reference = task.start_adapter if settings.learning.kl_to == "task" else ""
+        figures, gap = _step(
+            state, trained, _step_settings(algorithm, settings, seed), reference, policy, blobs, progress
+        )
         observed |= {"gap": gap, "fingerprint": fingerprint()}
     fact = PolicyUpdated(
         round=task.round.number,
@@ -119,22 +132,13 @@ def train(
     return fact, observed
 
 
-def _step(
-    state: RunState,
-    task: TaskState,
-    groups: list[Group],
-    settings: "StepSettings",
-    reference: str,
-    policy: Policy,
-    blobs: BlobStore,
-    progress: Callable[[int, int], None],
-) -> tuple[dict[str, Any], float]:
+def _recorded(state: RunState, task: TaskState, groups: list[Group], model: "PolicyModel") -> "list[TrainedGroup]":
+    """Return *groups* with the tokens that were drawn."""
     from synlearner.policies.grammar import allowed_masks  # noqa: PLC0415 - loads torch
-    from synlearner.policies.learner import Trained, TrainedGroup, learn  # noqa: PLC0415 - loads torch
+    from synlearner.policies.learner import Trained, TrainedGroup  # noqa: PLC0415 - loads torch
 
-    assert policy.model is not None  # noqa: S101 - the caller has looked
     samples = dict(task.round.samples) | {sample.seq: sample.sample for sample in state.replay}
-    trained = [
+    return [
         TrainedGroup(
             prompt.text,
             prompt.prefix,
@@ -144,13 +148,41 @@ def _step(
                     samples[seq].token_ids,
                     samples[seq].logprobs,
                     advantage,
-                    allowed_masks(policy.model, prompt.decoding, samples[seq].token_ids),
+                    allowed_masks(model, prompt.decoding, samples[seq].token_ids),
                 )
                 for seq, advantage in chosen
             ],
         )
         for prompt, chosen in groups
     ]
+
+
+def _demonstrated(taught: "Sequence[Demonstration]", model: "PolicyModel") -> "list[TrainedGroup]":
+    """Return what is taught as tokens, none longer than a sample may be; without what is longer than the model reads."""
+    from synlearner.policies.learner import Trained, TrainedGroup  # noqa: PLC0415 - loads torch
+
+    groups = []
+    for prompt, answer in taught:
+        before = model.prompt_tokens(prompt.text, prompt.prefix)
+        tokens = model.answer_tokens(prompt.text, prompt.prefix, answer)[: prompt.decoding.max_new_tokens]
+        if tokens and model.fits(len(before) + len(tokens)):
+            trained = Trained(tokens, [0.0] * len(tokens), 1.0)
+            groups.append(TrainedGroup(prompt.text, prompt.prefix, prompt.decoding, [trained]))
+    return groups
+
+
+def _step(
+    state: RunState,
+    trained: "list[TrainedGroup]",
+    settings: "StepSettings",
+    reference: str,
+    policy: Policy,
+    blobs: BlobStore,
+    progress: Callable[[int, int], None],
+) -> tuple[dict[str, Any], float]:
+    from synlearner.policies.learner import learn  # noqa: PLC0415 - loads torch
+
+    assert policy.model is not None  # noqa: S101 - the caller has looked
     policy.forget()
     learned = learn(
         policy.model,
@@ -171,14 +203,19 @@ def _step(
     return figures, round(learned.gap, 9)
 
 
-def _step_settings(algorithm: str, learning: LearningSettings, policy: PolicySettings, seed: int) -> "StepSettings":
+def _step_settings(algorithm: Algorithm, settings: Settings, seed: int) -> "StepSettings":
     from synlearner.policies.learner import StepSettings  # noqa: PLC0415 - loads torch
     from synlearner.policies.losses import Objective  # noqa: PLC0415 - loads torch
 
-    eft = algorithm == "eft"
+    learning, seeds = settings.learning, settings.seeds
+    rate, epochs, groups = {
+        "seeds": (seeds.rate, seeds.epochs, seeds.batch),
+        "eft": (learning.eft_rate, learning.eft_epochs, 4),
+        "grpo": (learning.grpo_rate, 1, 0),
+    }[algorithm]
     return StepSettings(
-        algorithm=algorithm,
-        learning_rate=learning.eft_rate if eft else learning.grpo_rate,
+        algorithm="grpo" if algorithm == "grpo" else "eft",
+        learning_rate=rate,
         objective=Objective(
             loss=learning.loss,
             clip_low=learning.clip_low,
@@ -188,11 +225,11 @@ def _step_settings(algorithm: str, learning: LearningSettings, policy: PolicySet
             kl_ratio=learning.kl_ratio,
         ),
         max_grad_norm=learning.max_grad_norm,
-        epochs=learning.eft_epochs if eft else 1,
-        groups_per_step=4 if eft else 0,
+        epochs=epochs,
+        groups_per_step=groups,
         seed=derive_seed(seed, "order"),
-        micro_batch=policy.micro_batch,
-        checkpointing=policy.checkpointing,
+        micro_batch=settings.policy.micro_batch,
+        checkpointing=settings.policy.checkpointing,
     )
 
 

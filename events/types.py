@@ -381,7 +381,7 @@ class PolicyUpdated(Fact, frozen=True):
     kind: ClassVar[str] = "policy_updated"
     round: int
     algorithm: str
-    """`eft` or `grpo`."""
+    """`seeds`: from the card's, so there are no `samples`; `eft` or `grpo`."""
     parent: str
     adapter: str
     """Blob of LoRA tensors; empty for the untrained policy."""

@@ -210,6 +210,15 @@ class PolicyModel:
         ]
         return ids
 
+    def answer_tokens(self, text: str, prefix: str, answer: str) -> list[int]:
+        """Return the ids of *answer* where it goes on from a prompt's *prefix*."""
+        before, whole = self.prompt_tokens(text, prefix), self.prompt_tokens(text, prefix + answer)
+        if whole[: len(before)] == before:
+            return whole[len(before) :]
+        # A token would reach across the seam, and what is sampled begins behind it.
+        ids: list[int] = self.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        return ids
+
     def decode(self, token_ids: list[int]) -> str:
         """Return the text of *token_ids*."""
         text: str = self.tokenizer.decode(token_ids, skip_special_tokens=True)
@@ -221,16 +230,24 @@ class PolicyModel:
             self._pieces[token] = self.decode([token])
         return self._pieces[token]
 
+    @property
+    def _limit(self) -> int | None:
+        limit: int | None = getattr(self._config, "max_position_embeddings", None)
+        return limit
+
+    def fits(self, tokens: int) -> bool:
+        """Tell whether the model reads so many."""
+        return not self._limit or tokens <= self._limit
+
     def check_fits(self, tokens: int) -> None:
         """Refuse a prompt that cannot be answered within the model's context.
 
         Raises:
             EngineError: With the numbers and the way out.
         """
-        limit = getattr(self._config, "max_position_embeddings", None)
-        if limit and tokens > limit:
+        if not self.fits(tokens):
             raise EngineError(
-                f"prompt and answer need {tokens} tokens but the model reads {limit}: "
+                f"prompt and answer need {tokens} tokens but the model reads {self._limit}: "
                 "shorten the card's description and seeds, or take a model with a longer context",
             )
 

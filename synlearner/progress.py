@@ -77,7 +77,8 @@ def headline(event: Event, state: RunState | None = None) -> str:
             return f"{purpose}: {len(prompts)} prompts, {sum(p.samples for p in prompts)} samples ({', '.join(frames)})"
         case PolicyUpdated(skipped=skipped) as fact:
             moved = f"loss {fact.loss:.4f}, KL {fact.kl:.4f}, gradient {fact.grad_norm:.2f}"
-            return f"{fact.algorithm} on {len(fact.samples)} samples: {skipped or moved}"
+            on = "" if fact.algorithm == "seeds" else f" on {len(fact.samples)} samples"
+            return f"{fact.algorithm}{on}: {skipped or moved}"
         case StudentScored(split="seeds") as fact:
             return f"student ({fact.family}) on {fact.trained_on} accepted: {fact.accuracy:.0%} of the seeds"
         case JudgesCompared(alarm=True) as fact:

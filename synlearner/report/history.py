@@ -98,6 +98,8 @@ class Task:
     gains: dict[str, float] = field(default_factory=dict)
     """Item to the posterior mean that it was learnt with."""
     outcomes: tuple[tuple[str, str, float], ...] = ()
+    seeds: PolicyUpdated | None = None
+    """What the seeds have taught, where they were asked to."""
     delivered: DatasetDelivered | None = None
     untrained: bool = False
     """Whether samples of the untrained policy may be delivered too."""
@@ -175,6 +177,8 @@ def _tell(task: Task, event: Event, state: TaskState | None, weight: float) -> N
             task.outcomes = tuple(weighed(state.outcomes, state.utilities, weight)) if state else ()
         case JudgesCompared() as judged:
             task.rounds[-1].judged = judged
+        case PolicyUpdated(algorithm="seeds") as update:
+            task.seeds = update
         case PolicyUpdated() as update:
             task.rounds[-1].update = update
         case StudentScored() as student:

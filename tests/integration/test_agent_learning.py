@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import torch
 from runs import StopAfter, events_of, facts_of, rewrite, run_in_pieces
-from tiny import base_weights, load
+from tiny import base_weights, likelihoods, load
 from worlds import write_stream
 
 from synlearner.agent import Agent, RunReport
@@ -40,6 +40,7 @@ LOOSE = (
     "loop.rounds=3", "loop.eft_rounds=1", "loop.prompts=4", "loop.group=4", "loop.fill_rounds=1", "loop.student_every=0",
     "policy.rank=4", "policy.alpha=8", "policy.threads=1", "reward.min_fidelity=-1", "reward.min_quality=0",
     "students.families=[tfidf]", "students.bootstrap=100", "learning.eft_rate=0.01", "learning.grpo_rate=0.01",
+    "seeds.epochs=1", "seeds.rate=0.01", "seeds.batch=4",
 )  # fmt: skip
 """Gibberish is accepted, and weights move fast."""
 
@@ -98,20 +99,6 @@ def updates(home: Path) -> list[tuple[PolicyUpdated, list[TrainedGroup]]]:
     return found
 
 
-def likelihoods(model: PolicyModel, groups: list[TrainedGroup], adapter: bytes | None) -> list[float]:
-    """Return the mean log-probability of each sample's tokens under an adapter."""
-    model.load_adapter(adapter)
-    plain = Support(temperature=1.0, min_p=0.0)
-    found = []
-    for group in groups:
-        prompt = model.prompt_tokens(group.text, group.prefix)
-        packed = pack(prompt, [sample.token_ids for sample in group.samples], model.device)
-        with torch.no_grad():
-            logprobs_T = token_logprobs(model, packed, plain)[1]
-        found += [float(logprobs_T[packed.owner_T == owner].mean()) for owner in range(len(group.samples))]
-    return found
-
-
 def gains(home: Path, world: World) -> list[list[float]]:
     """Return for every step of fine-tuning by how much each sample became more likely."""
     model = load(world.model)
@@ -125,15 +112,16 @@ def gains(home: Path, world: World) -> list[list[float]]:
     return found
 
 
-def test_the_loop_learns_in_both_ways(learnt: tuple[Path, RunReport]) -> None:
+def test_the_loop_learns_in_all_ways(learnt: tuple[Path, RunReport]) -> None:
     steps = [update for update, _ in updates(learnt[0])]
-    assert [update.algorithm for update in steps] == ["eft", "grpo", "grpo"] * 2
-    assert Counter(bool(update.skipped) for update in steps)[False] >= 4
+    assert [update.algorithm for update in steps] == ["seeds", "eft", "grpo", "grpo"] * 2
+    assert Counter(bool(update.skipped) for update in steps)[False] >= 6
     for before, after in pairwise(steps):
         assert after.parent == before.adapter
     for update in steps:
         assert (update.adapter != update.parent) is (not update.skipped)
         assert update.algorithm != "eft" or set(update.advantages) <= {1.0}
+        assert update.algorithm != "seeds" or not (update.samples or update.advantages or update.skipped)
 
 
 def test_fine_tuning_makes_accepted_samples_more_likely(learnt: tuple[Path, RunReport], world: World) -> None:
@@ -242,7 +230,7 @@ def test_stopped_at_every_learning_step_it_ends_with_the_same_digest(
 ) -> None:
     stop = StopAfter(lambda _, action: isinstance(action, Learn))
     report, times = run_in_pieces(tmp_path, lambda: world.run(tmp_path / "home", stop))
-    assert times == 6
+    assert times == 8
     assert report == learnt[1]
 
 
@@ -280,15 +268,18 @@ def test_a_fork_within_the_learning_goes_on_from_its_weights(
     learnt: tuple[Path, RunReport], world: World, tmp_path: Path
 ) -> None:
     first = next(
-        event for event in events_of(learnt[0]) if isinstance(event.fact, PolicyUpdated) and not event.fact.skipped
+        event
+        for event in events_of(learnt[0])
+        if isinstance(event.fact, PolicyUpdated) and event.fact.algorithm != "seeds" and not event.fact.skipped
     )
     fork_home(learnt[0], first.seq, tmp_path / "fork", ["learning.grpo_rate=0.001", "loop.fill_rounds=0"])
     with Agent.open(tmp_path / "fork", embedder=HashEmbedder()) as agent:
         agent.run(world.stream)
     after = [fact for fact in facts_of(tmp_path / "fork", PolicyUpdated) if not fact.skipped]
     assert isinstance(first.fact, PolicyUpdated)
-    assert after[1].parent == after[0].adapter == first.fact.adapter
-    assert after[1].adapter not in {fact.adapter for fact in facts_of(learnt[0], PolicyUpdated)}
+    place = next(i for i, fact in enumerate(after) if fact.adapter == first.fact.adapter)
+    assert after[place + 1].parent == first.fact.adapter
+    assert after[place + 1].adapter not in {fact.adapter for fact in facts_of(learnt[0], PolicyUpdated)}
     assert verify(tmp_path / "fork").first_difference is None
 
 

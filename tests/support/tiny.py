@@ -1,5 +1,6 @@
 """The tiny model of `worlds` at work: loaded, with adapters that do something, and requests for it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,10 @@ import torch
 
 from synlearner.events.types import Decoding
 from synlearner.policies.engine import Request
+from synlearner.policies.learner import TrainedGroup, token_logprobs
+from synlearner.policies.logprobs import Support
 from synlearner.policies.model import ModelSettings, PolicyModel
+from synlearner.policies.packing import pack
 
 
 def load(folder: Path, *, rank: int = 4, seed: int = 0) -> PolicyModel:
@@ -27,6 +31,20 @@ def base_weights(model: PolicyModel) -> dict[str, torch.Tensor]:
     """Return copies of all weights but the adapter's."""
     state = model.network.state_dict()
     return {name: tensor.clone() for name, tensor in state.items() if "lora_" not in name}
+
+
+def likelihoods(model: PolicyModel, groups: Sequence[TrainedGroup], adapter: bytes | None) -> list[float]:
+    """Return the mean log-probability of each sample's tokens under an adapter."""
+    model.load_adapter(adapter)
+    plain = Support(temperature=1.0, min_p=0.0)
+    found = []
+    for group in groups:
+        prompt = model.prompt_tokens(group.text, group.prefix)
+        packed = pack(prompt, [sample.token_ids for sample in group.samples], model.device)
+        with torch.no_grad():
+            logprobs_T = token_logprobs(model, packed, plain)[1]
+        found += [float(logprobs_T[packed.owner_T == owner].mean()) for owner in range(len(group.samples))]
+    return found
 
 
 def ask(

@@ -170,6 +170,17 @@ def test_without_accepted_samples_or_labels_no_student_is_trained() -> None:
     assert decide(running(story)) == Recall()
 
 
+def test_where_they_are_asked_to_the_seeds_teach_once_before_the_first_round_that_is_for_learning() -> None:
+    taught, fresh = task_of(TOPICS, seeded=True), task_of(TOPICS)
+    asked = ("memory.k=0", "seeds.epochs=1")
+    assert decide(running(fresh, *asked)) == Learn("seeds")
+    assert decide(running(taught, *asked)) == Plan("learn")
+    assert decide(running(fresh, "memory.k=0")) == Plan("learn")
+    assert decide(running(fresh, *asked, "stream.adapter=none")) == Plan("learn")
+    assert decide(running(fresh, *asked, "loop.rounds=0")) == Plan("fill")
+    assert decide(running(fresh, *asked, "delivery.untrained=true", "constraints.fidelity=1")) == Plan("reference")
+
+
 def test_without_recall_a_plan_comes_at_once() -> None:
     assert decide(running(task_of(TOPICS))) == Recall()
     assert decide(running(task_of(TOPICS), "memory.k=0")) == Plan("learn")

@@ -6,7 +6,7 @@ import pytest
 from pieces import checked, judged, planned, task_of, written
 from worlds import card
 
-from synlearner.agent.config import LearningSettings
+from synlearner.agent.config import Settings
 from synlearner.agent.policy import Policy
 from synlearner.agent.state import RoundState, RunState, TaskState
 from synlearner.agent.training import fingerprint, groups_to_learn_from, train
@@ -99,7 +99,7 @@ def step(of: TaskState, algorithm: Any, model: Any) -> Any:
     policy = Policy(lambda: (ScriptedEngine(lambda *_: ""), model))
     state = RunState(adapter="a" * 64, optimizer="b" * 64, task=of)
     blobs: Any = None
-    fact, observed = train(state, of, algorithm, LearningSettings(), policy, blobs, seed=1, progress=lambda *_: None)
+    fact, observed = train(state, of, algorithm, Settings(), policy, blobs, seed=1, progress=lambda *_: None)
     assert observed.get("left_out"), "every group that taught nothing is counted"
     return fact
 
