@@ -76,7 +76,7 @@ def open_database(path: Path, *, write: bool) -> sqlite3.Connection:
         CorruptLog: If it is ours, but its schema is changed.
 
     """
-    if _has_wal(path) and not (path.exists() and path.stat().st_size):
+    if _has_wal(path) and is_empty(path):
         # SQLite would delete the WAL, whatever it opens the file for; and the WAL may hold all of the history.
         raise CorruptLog(f"'{path}' is damaged: it is empty, and its WAL is not; restore the home from a copy")
     try:
@@ -199,6 +199,11 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
             return _connect(f"{address}?mode=ro&immutable=1")
         raise
     return connection
+
+
+def is_empty(path: Path) -> bool:
+    """Tell whether there is no file, or none that SQLite sees anything in: to it one of a single byte is empty, too."""
+    return not path.exists() or path.stat().st_size <= 1
 
 
 def _has_wal(path: Path) -> bool:

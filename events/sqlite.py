@@ -25,6 +25,7 @@ from synlearner.events.committing import INSERT, Pen, check_epoch, hash_text, he
 from synlearner.events.database import (
     FAILURES,
     NotOurs,
+    is_empty,
     noted,
     open_database,
     problems_inside,
@@ -207,7 +208,7 @@ class SqliteLog:
     # ---- opening -----------------------------------------------------------------------------------------------
 
     def _connect(self, anchored: Head | None) -> sqlite3.Connection:
-        if not self.path.exists() or self.path.stat().st_size == 0:
+        if is_empty(self.path):
             if anchored and anchored.seq:
                 raise _lost(self.path, anchored, EMPTY)
             if not self._write and not self.path.exists():

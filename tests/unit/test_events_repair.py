@@ -249,14 +249,18 @@ def test_a_log_that_stays_has_no_second_name_under_which_it_would_change(home: P
     assert (home / "log.sqlite").stat().st_nlink == 1
 
 
-def test_an_empty_database_does_not_take_its_write_ahead_log_with_it(tmp_path: Path) -> None:
-    """SQLite deletes the WAL beside an empty file, even where it is opened to read; and here it holds all events."""
+@pytest.mark.parametrize("size", [0, 1])
+def test_an_empty_database_does_not_take_its_write_ahead_log_with_it(tmp_path: Path, size: int) -> None:
+    """SQLite deletes the WAL beside an empty file, even where it is opened to read; and here it holds all events.
+
+    A file of one byte is empty to SQLite.
+    """
     with Home.open(tmp_path / "writing", create=True) as writer:
         drafts = [Draft(fact=RunFinished(tasks=number, delivered=0), id=f"{number}") for number in range(3)]
         writer.log.append(drafts, expected_seq=0)
         shutil.copytree(writer.path, tmp_path / "home", ignore=shutil.ignore_patterns("*-shm"))
     home = tmp_path / "home"
-    truncate(home / "log.sqlite", 0)
+    truncate(home / "log.sqlite", size)
     (home / "log.anchor").unlink()
     wal = (home / "log.sqlite-wal").read_bytes()
     assert [problem.what for problem in verify(home).problems] == [
