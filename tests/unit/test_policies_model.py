@@ -216,6 +216,18 @@ def test_a_prompt_is_the_users_turn_and_the_beginning_of_the_answer(model: Polic
     assert text == "<|im_start|>user\nWrite a remark.<|im_end|>\n<|im_start|>assistant\n1. my cat"
 
 
+def test_an_answer_goes_on_wherever_the_prompt_was_cut(model: PolicyModel) -> None:
+    """Also where one token would reach across the seam: what is sampled begins behind it."""
+    text = "the weather and the other weather"
+    crossed = 0
+    for cut in range(1, len(text)):
+        ids = model.answer_tokens("Write.", text[:cut], text[cut:])
+        assert model.tokenizer.decode(ids) == text[cut:], cut
+        before = model.prompt_tokens("Write.", text[:cut])
+        crossed += model.prompt_tokens("Write.", text)[: len(before)] != before
+    assert crossed > 3
+
+
 def test_a_model_without_a_chat_template_works(copy: Path) -> None:
     (copy / "chat_template.jinja").unlink()
     model = load(copy)
