@@ -67,6 +67,9 @@ class SqliteLog:
         try:
             self._check_anchor(anchored)
             self._pen = self._take_over() if write else None
+            # Only now: what a failing disk left in the page cache alone, the commit of the take-over has forced to it.
+            if write and anchored != (head := self.head()):
+                self._move_anchor(head)
         except BaseException:
             self.close()
             raise
@@ -236,8 +239,6 @@ class SqliteLog:
                 f"event {anchored.seq} is not the one that was acknowledged: '{self._anchor.path}' has another hash; "
                 "restore the home from a copy"
             )
-        if self._write and anchored != head:
-            self._move_anchor(head)
 
     def _take_over(self) -> Pen:
         with self._reading() as connection:

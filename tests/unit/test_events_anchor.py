@@ -1,8 +1,10 @@
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from synlearner.events import EMPTY, Anchor, Head
+from synlearner.events import EMPTY, Anchor, Draft, Head, Home, RunFinished
 
 HEADS = [Head(seq, f"{seq:064x}") for seq in range(1, 6)]
 
@@ -119,3 +121,30 @@ def test_the_name_of_a_new_anchor_is_forced_to_disk_and_only_that(path: Path, mo
     write(path, *HEADS[:2])
     write(path, HEADS[2])
     assert synced == [path.parent]
+
+
+@pytest.mark.parametrize("anchored", [0, 1])
+def test_an_anchor_that_is_behind_is_moved_after_the_take_over_has_forced_the_log_to_disk(
+    tmp_path: Path, anchored: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a failing disk left in the page cache alone would else be anchored, and lost with the power."""
+    drafts = [Draft(fact=RunFinished(tasks=number, delivered=0), id=f"{number}") for number in range(3)]
+    with Home.open(tmp_path, create=True) as home:
+        heads = [home.log.head(), *(Head(e.seq, e.hash) for e in home.log.append(drafts, expected_seq=0))]
+    (tmp_path / "log.anchor").unlink()
+    if anchored:
+        write(tmp_path / "log.anchor", heads[anchored])
+
+    def epoch() -> int:
+        with closing(sqlite3.connect(f"{(tmp_path / 'log.sqlite').as_uri()}?mode=ro", uri=True)) as other:
+            return int(other.execute("SELECT epoch FROM writer").fetchone()[0])
+
+    before, moved, usual = epoch(), list[tuple[Head, int]](), Anchor.write
+
+    def moving(self: Anchor, head: Head) -> None:
+        moved.append((head, epoch() - before))
+        usual(self, head)
+
+    monkeypatch.setattr(Anchor, "write", moving)
+    with Home.open(tmp_path, write=True):
+        assert moved == [(heads[3], 1)]
