@@ -1,9 +1,9 @@
 """Elapsed time and the estimate of what is left."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 from pieces import KINDS, checked, planned, pooled, task_of
 
 from synlearner.agent.config import Settings
