@@ -132,7 +132,7 @@ class SeedSettings(SettingsPart):
     """What the policy learns from a card's seeds before it learns from its own samples (`synlearner.agent.demonstrations`)."""
 
     epochs: Annotated[int, Field(ge=0, le=20)] = 0
-    """How often each seed is learnt, by choice: 2 is a good number; 0 learns none."""
+    """How often each seed is learnt, by choice (2 was measured: docs/LOG.md); 0 learns none."""
     rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     batch: Annotated[int, Field(ge=1, le=256)] = 8
     """Seeds of an optimiser step."""

@@ -182,7 +182,8 @@ def _next_round(task: TaskState, settings: Settings) -> Action | None:
     if settings.dai.proposals and task.proposed is None and not _has_attributes(task):
         purpose = "propose"
     elif task.learn_rounds < loop.rounds and not plateaued(task, loop.patience):
-        if settings.seeds.epochs and not task.seeded and settings.stream.adapter != "none":
+        fresh = not task.seeded and not task.learn_rounds  # a fork may ask for it later: then it is too late
+        if settings.seeds.epochs and fresh and settings.stream.adapter != "none":
             return Learn("seeds")
         purpose = "learn"
     elif task.fill_rounds < loop.fill_rounds and any(lack > 0 for lack in missing(task, loop).values()):

@@ -6,6 +6,7 @@ Nothing is written for it, so it costs no tokens.
 """
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -32,12 +33,13 @@ class Demonstration(NamedTuple):
 
 def demonstrations(task: TaskState, settings: Settings, seed: int) -> list[Demonstration]:
     """Return a demonstration for each seed, in their order. A seed that is the only one of its label has none to stand behind."""
-    found = []
-    for place, row in enumerate(task.card.seeds):
-        label = row["label"] if task.card.labels else ""
-        if sum(not label or other["label"] == label for other in task.card.seeds) > 1:
-            found.append(_demonstration(task, settings, place, label, derive_seed(seed, place)))
-    return found
+    labels = [row["label"] if task.card.labels else "" for row in task.card.seeds]
+    of = Counter(labels)
+    return [
+        _demonstration(task, settings, place, label, derive_seed(seed, place))
+        for place, label in enumerate(labels)
+        if of[label] > 1
+    ]
 
 
 def _demonstration(task: TaskState, settings: Settings, place: int, label: str, seed: int) -> Demonstration:

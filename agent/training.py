@@ -166,8 +166,7 @@ def _demonstrated(taught: "Sequence[Demonstration]", model: "PolicyModel") -> "l
         before = model.prompt_tokens(prompt.text, prompt.prefix)
         tokens = model.answer_tokens(prompt.text, prompt.prefix, answer)[: prompt.decoding.max_new_tokens]
         if tokens and model.fits(len(before) + len(tokens)):
-            trained = Trained(tokens, [0.0] * len(tokens), 1.0)
-            groups.append(TrainedGroup(prompt.text, prompt.prefix, prompt.decoding, [trained]))
+            groups.append(TrainedGroup(prompt.text, prompt.prefix, prompt.decoding, [Trained(tokens, [], 1.0)]))
     return groups
 
 

@@ -15,19 +15,21 @@ from synlearner.events.types import Event, RunStarted, SampleScored, TaskFinishe
 from synlearner.memory import HashEmbedder
 
 
+def before(event: Event, part: str, name: str) -> Any:
+    """Return the fact of *event* as it was before there was such a setting."""
+    if not isinstance(event.fact, RunStarted):
+        return event.fact
+    settings = event.fact.settings
+    kept = {key: value for key, value in settings[part].items() if key != name}
+    return msgspec.structs.replace(event.fact, settings={**settings, part: kept})
+
+
 def test_a_setting_that_its_version_did_not_have_is_as_if_by_default(tmp_path: Path) -> None:
     stream = write_stream(tmp_path / "stream")
     with pytest.raises(Stopped):
         run(tmp_path / "home", stream, watcher=StopAfter(lambda state, _: state.seq > 20))
 
-    def before(event: Event) -> Any:
-        if not isinstance(event.fact, RunStarted):
-            return event.fact
-        parts = {part: dict(fields) for part, fields in event.fact.settings.items()}
-        del parts["reward"]["likelihood"]
-        return msgspec.structs.replace(event.fact, settings=parts)
-
-    rewrite(tmp_path / "home", tmp_path / "old", before)
+    rewrite(tmp_path / "home", tmp_path / "old", lambda event: before(event, "reward", "likelihood"))
     with pytest.raises(ConfigError, match=r"reward\.likelihood was 0\.0 and is 0\.5"):
         run(tmp_path / "old", stream, settings=[*SHORT, "reward.likelihood=0.5"])
     run(tmp_path / "old", stream)
@@ -44,14 +46,7 @@ def test_a_run_from_before_the_untrained_policy_was_judged_goes_on_as_it_was_beg
             watcher=StopAfter(lambda state, _: state.seq > 20),
         )
 
-    def before(event: Event) -> Any:
-        if not isinstance(event.fact, RunStarted):
-            return event.fact
-        parts = {part: dict(fields) for part, fields in event.fact.settings.items()}
-        del parts["delivery"]["untrained"]
-        return msgspec.structs.replace(event.fact, settings=parts)
-
-    rewrite(tmp_path / "home", tmp_path / "old", before)
+    rewrite(tmp_path / "home", tmp_path / "old", lambda event: before(event, "delivery", "untrained"))
     run(tmp_path / "old", stream)
     assert facts_of(tmp_path / "old", TaskFinished)
     read = [fact for fact in facts_of(tmp_path / "old", SampleScored) if fact.reason == "reference"]

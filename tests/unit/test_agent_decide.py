@@ -176,6 +176,7 @@ def test_where_they_are_asked_to_the_seeds_teach_once_before_the_first_round_tha
     assert decide(running(fresh, *asked)) == Learn("seeds")
     assert decide(running(taught, *asked)) == Plan("learn")
     assert decide(running(fresh, "memory.k=0")) == Plan("learn")
+    assert decide(running(task_of(TOPICS, learn_rounds=1), *asked)) == Plan("learn"), "a fork asks for it too late"
     assert decide(running(fresh, *asked, "stream.adapter=none")) == Plan("learn")
     assert decide(running(fresh, *asked, "loop.rounds=0")) == Plan("fill")
     assert decide(running(fresh, *asked, "delivery.untrained=true", "constraints.fidelity=1")) == Plan("reference")

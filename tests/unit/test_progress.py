@@ -7,7 +7,7 @@ from worlds import card
 
 from synlearner.agent.decide import Action
 from synlearner.agent.state import RunState
-from synlearner.events import AnyFact, DatasetDelivered, Event, JudgesCompared, RewardFailed
+from synlearner.events import AnyFact, DatasetDelivered, Event, JudgesCompared, PolicyUpdated, RewardFailed
 from synlearner.progress import DOING, headline
 
 
@@ -26,6 +26,14 @@ def test_a_delivered_sample_of_the_untrained_policy_is_one_of_its_label() -> Non
     assert line(fact, RunState(task=task)) == "delivered 2 samples"
     lacking = fact.__class__(samples=[1], requested=3, accepted=3, rejected={}, failed=0, left_out={})
     assert "none of 'weather'" in line(lacking, RunState(task=task))
+
+
+def test_what_the_seeds_taught_is_told_without_samples() -> None:
+    fact = PolicyUpdated(
+        round=1, algorithm="seeds", parent="", adapter="a", optimizer="b", samples=[], advantages=[], loss=2.5, kl=0.0,
+        grad_norm=1.0, skipped="",
+    )  # fmt: skip
+    assert line(fact) == "seeds: loss 2.5000, KL 0.0000, gradient 1.00"
 
 
 def compared(*, alarm: bool) -> JudgesCompared:
