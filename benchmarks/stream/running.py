@@ -12,6 +12,7 @@ from benchmarks.stream.cells import Tools, run_cell, run_probes
 from benchmarks.stream.curves import kept_curves, make_curves
 from benchmarks.stream.grid import Cell, Grid, keep_grid, kept_grid
 from benchmarks.stream.reading import CellResult, read_cell
+from benchmarks.stream.remembering import shared_embedder
 from synlearner.agent.decide import Action
 from synlearner.agent.state import RunState
 from synlearner.agent.watcher import Silent
@@ -19,7 +20,6 @@ from synlearner.clock import work
 from synlearner.errors import ConfigError, HomeLocked
 from synlearner.events.lock import WriterLock
 from synlearner.events.types import Event, SampleScored
-from synlearner.memory import default_embedder
 from synlearner.progress import duration
 
 CELLS = "cells"
@@ -65,10 +65,12 @@ def run_grid(grid: Grid, out: Path, *, jobs: int = 1, tools: Tools | None = None
 
 def run_whole(out: Path, grid: Grid, cell: Cell, progress: "Progress", tools: Tools) -> None:
     """Run what a cell lacks, its probes and its curves."""
+    embedder = tools.embedder or shared_embedder()
+    tools = Tools(tools.engine, embedder)
     run_cell(out / CELLS, grid, cell, progress.watcher, tools)
     run_probes(out / CELLS, grid, cell, progress.watcher, tools)
     if kept_curves(out / CELLS, grid, cell) is None:
-        make_curves(out / CELLS, grid, cell, tools.embedder or default_embedder(""))
+        make_curves(out / CELLS, grid, cell, embedder)
 
 
 def _done(out: Path, grid: Grid, cell: Cell) -> bool:
