@@ -1,11 +1,14 @@
 """Runs a grid: cell by cell, one process to a folder, resumed wherever it was stopped; tells how far it is."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 from typing import TextIO
 
 from benchmarks.stream.cells import Tools, run_cell, run_probes
@@ -80,7 +83,7 @@ def _done(out: Path, grid: Grid, cell: Cell) -> bool:
 def _run_side_by_side(out: Path, left: Sequence[Cell], jobs: int, log: TextIO) -> None:
     begun = time.monotonic()
     # Spawned, not forked: threads of the numeric libraries do not survive a fork.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
         futures = {pool.submit(_run_apart, out, cell): cell for cell in left}
         for number, future in enumerate(as_completed(futures), 1):
             future.result()
@@ -88,6 +91,18 @@ def _run_side_by_side(out: Path, left: Sequence[Cell], jobs: int, log: TextIO) -
             rest = duration(elapsed / number * (len(left) - number))
             times = f"[{duration(elapsed)}, about {rest} left]"
             print(f"{times} {futures[future].name}: done, {number} of {len(left)}", file=log, flush=True)
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone: it holds the folder's lock for both."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)  # homes go on from wherever they were
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _run_apart(out: Path, cell: Cell) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 
 from synlearner.agent import Agent, parse_settings
 from synlearner.agent.cards import Stream, load_stream
@@ -10,6 +11,9 @@ from synlearner.agent.datasets import delivered_rows
 from synlearner.agent.verifying import verify_run
 from synlearner.demo import stream_path
 from synlearner.events import Home, PolicyUpdated, PromptsPlanned, SampleGenerated, SampleScored
+from synlearner.policies.canary import check_engine
+from synlearner.policies.model import ModelSettings, PolicyModel
+from synlearner.policies.transformers_engine import TransformersEngine
 
 SETTINGS = parse_settings(
     ["loop.rounds=2", "loop.prompts=4", "loop.group=4", "loop.fill_rounds=2", "loop.oversample=1.0"]
@@ -63,3 +67,17 @@ def test_the_run_is_verified_from_its_log_weights_included(home: Path) -> None:
         found = verify_run(opened)
     assert found.first_difference is None
     assert found.checked > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [1, 2, 3])
+def test_products_in_bfloat16_are_not_taken_for_other_weights(lora: int) -> None:
+    """Noise shows thirty times as well when it is twice as large, and rounding grows with it."""
+    model = PolicyModel.load(ModelSettings("SmolLM2-135M-Instruct", "cpu", "float32", 8, 16, lora))
+    engine = TransformersEngine(model, mixed=True)
+    found = check_engine(model, engine, None)
+    assert found.exact is not None
+    assert found.exact < found.gap < found.moved / 10
+    model.load_adapter(None)
+    moved = {name: tensor + 0.02 for name, tensor in safetensors.torch.load(model.adapter()).items()}
+    assert check_engine(model, engine, safetensors.torch.save(moved)).exact is not None

@@ -1,7 +1,11 @@
 """Grids from end to end with an engine that follows a script: cells are homes, and folders never mix two grids."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +30,32 @@ from synlearner.events.types import (
     RunStarted,
     SampleGenerated,
 )
+
+PARENT = """
+import os, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from benchmarks.stream.running import _end_with_parent
+
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 600)
+    time.sleep(600)
+"""
+
+
+def environment() -> dict[str, str]:
+    """Return what a process needs that imports `benchmarks` from anywhere."""
+    return os.environ | {"PYTHONPATH": str(Path(running.__file__).parents[2])}
+
+
+def lives(process: int) -> bool:
+    """Tell whether a process is there, and not a dead one that nobody has asked for."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -259,3 +289,20 @@ def test_the_command_line_refuses_in_one_line(tmp_path: Path, capsys: pytest.Cap
     assert "arm 'best' is none of plain, few_shot" in err[1]
     assert "tokens" in err[2]
     assert not (tmp_path / "o").exists()
+
+
+def test_a_killed_grid_leaves_no_process_behind(tmp_path: Path) -> None:
+    """What it had started would go on writing to homes that the next one takes over."""
+    script = tmp_path / "script.py"
+    script.write_text(PARENT)
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment()
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert lives(child)
+        parent.kill()
+        deadline = time.monotonic() + 30
+        while lives(child) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert not lives(child)

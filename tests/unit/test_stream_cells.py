@@ -1,10 +1,12 @@
 """Grids as they are written and kept; comparisons of results made by hand."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from grids import small_grid
 from hypothesis import given
@@ -16,9 +18,11 @@ from benchmarks.stream.comparing import Results, comparisons, difference, pairs
 from benchmarks.stream.curves import in_turn
 from benchmarks.stream.grid import Cell, Grid, make_grid, permutations, read_grid
 from benchmarks.stream.reading import CellResult, TaskResult
+from benchmarks.stream.remembering import LONG, Remembering
 from synlearner.agent.scoring import PoolSample
 from synlearner.agent.strategies import library
 from synlearner.errors import ConfigError
+from synlearner.memory import HashEmbedder
 
 
 @given(st.integers(3, 8), st.integers(1, 5))
@@ -185,3 +189,24 @@ def test_make_grid_takes_paths_relative_to_its_folder(tmp_path: Path) -> None:
     write_stream(tmp_path / "s", "one")
     grid = make_grid({"streams": ["s/stream.yaml"], "arms": ["plain"], "tokens": 9}, tmp_path, "g")
     assert grid.file.streams == (str((tmp_path / "s" / "stream.yaml").resolve()),)
+
+
+def test_a_remembered_call_gives_the_same_bits_and_is_not_made_again() -> None:
+    class Counting(HashEmbedder):
+        calls = 0
+
+        def embed(self, texts: Sequence[str]) -> Any:
+            self.calls += 1
+            return super().embed(texts)
+
+    inner, plain = Counting(8), HashEmbedder(8)
+    remembering = Remembering(inner)
+    long, short = [f"row {i}" for i in range(LONG)], ["row 1"]
+    for _ in range(2):
+        for texts in (long, long[::-1], short):
+            found = remembering.embed(texts)
+            assert np.array_equal(found, plain.embed(texts))
+            found[:] = 0  # whoever gets it may change it
+    assert inner.calls == 4, "two long calls once, a short one each time"
+    assert np.array_equal(remembering.embed_words(short), plain.embed_words(short))
+    assert (remembering.dimension, remembering.fingerprint) == (8, "hash-8")
