@@ -201,7 +201,7 @@ def written(
     policy: PolicySettings | None = None,
 ) -> PlannedPrompt:
     """Return *ask* as *strategy* writes it out; *policy* says whether as JSON."""
-    how = decoding(strategy.decoding, card, heat)
+    how = decoding(strategy.decoding, card, ask.label, heat)
     if policy is not None and policy.grammar == "json":
         # The embedded engine alone ends a sample in time: elsewhere the gate refuses what was cut off.
         closing = policy.engine == "transformers"

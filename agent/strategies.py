@@ -1,6 +1,5 @@
 """The strategy library: prompt frames x attribute plans x decoding settings, each judged part by part."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,6 +7,7 @@ from typing import NamedTuple
 from synlearner.agent.cards import Card
 from synlearner.agent.config import DaiSettings
 from synlearner.agent.frames import FRAMES, Ask, Prompt
+from synlearner.agent.room import room_for
 from synlearner.events.types import Decoding
 
 
@@ -59,17 +59,15 @@ PERSONAS = (
 )  # fmt: skip
 
 
-def decoding(name: str, card: Card, heat: float = 1.0) -> Decoding:
-    """Return the decoding settings, their temperature times *heat*, with room for the longest sample of the card."""
+def decoding(name: str, card: Card, label: str, heat: float = 1.0) -> Decoding:
+    """Return the decoding settings, their temperature times *heat*, with room for the longest sample of *label*."""
     cut = DECODINGS[name]
-    words = sum(spec.words[1] for spec in card.fields.values())
-    room = math.ceil(1.5 * words) + 6 * len(card.fields)
     return Decoding(
         temperature=round(cut.temperature * heat, 6),
         min_p=cut.min_p,
         top_p=cut.top_p,
         top_k=cut.top_k,
-        max_new_tokens=room,
+        max_new_tokens=room_for(card, label),
     )
 
 

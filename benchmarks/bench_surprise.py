@@ -130,7 +130,7 @@ def cost(card: Card, policy: Policy) -> dict[str, float]:
         shown = rng.sample([row for row in card.seeds if row["label"] == label], SHOWN)
         asked = write(Strategy("numbered", "none", "open"), Ask(card, label, shown, [], ["", ""]))
         seeds = tuple(range(SAMPLES * prompt, SAMPLES * (prompt + 1)))
-        requests.append(Request(asked.text, asked.prefix, asked.stop, decoding("open", card), seeds))
+        requests.append(Request(asked.text, asked.prefix, asked.stop, decoding("open", card, label), seeds))
     policy.engine.load(None)
     policy.engine.generate(requests[:1])
     begun = time.process_time()

@@ -141,9 +141,9 @@ def test_a_strategy_is_its_three_parts() -> None:
 
 def test_there_is_room_for_the_longest_sample() -> None:
     """Hand-worked: ceil(1.5 x 14) + 6 for one field; ceil(1.5 x (12 + 10)) + 12 for two."""
-    calm = decoding("calm", checked(card()))
+    calm = decoding("calm", checked(card()), "pets")
     assert (calm.temperature, calm.min_p, calm.max_new_tokens) == (0.8, 0.1, 27)
-    assert decoding("bold", checked(PAIR)).max_new_tokens == 45
+    assert decoding("bold", checked(PAIR), "entailment").max_new_tokens == 45
     for name, (temperature, min_p, top_p, top_k) in DECODINGS.items():
         assert temperature > 0, name
         assert 0 <= min_p < 1, name
