@@ -204,6 +204,9 @@ class DeliverySettings(SettingsPart):
 
     untrained: bool = True
     """Whether those of the untrained policy, written to compare with, may be delivered too, if gates and judge accept them."""
+    rescue: bool = True
+    """Whether samples that are not what was asked for are accepted, and never learnt from: of another label, as one of that;
+    out of room or too long, up to the last whole sentence (`synlearner.agent.rescue`)."""
     near_meaning: Share | None = 0.95
     """Cosine of embeddings from which two samples of a label say the same; null keeps both."""
     near_wording: Share | None = 0.8

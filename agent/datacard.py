@@ -44,6 +44,8 @@ class Dataset:
     rows: list[Row] = field(default_factory=list)
     seqs: list[int] = field(default_factory=list)
     prompts: list[PlannedPrompt] = field(default_factory=list)
+    trimmed: list[bool] = field(default_factory=list)
+    """Of each row, whether it was cut at its last whole sentence."""
     """Which each row answered."""
     parts: list[dict[str, float]] = field(default_factory=list)
     """Raw parts of each row's score."""
@@ -146,8 +148,21 @@ def _origin(dataset: Dataset, run: Event, started: RunStarted, card: Card, licen
         f"- stream `{started.stream}` ({started.stream_digest}), seed {started.seed}, run `{run.run_id}`",
         f"- real data it learnt from: {len(card.seeds)} seeds, and nothing else; prompts of these rows show {len(shown)}",
         *([f"- rows by the frame of their prompt: {ways}"] if ways else []),
+        *_rescued(dataset),
         f"- event that delivered it: hash `{dataset.head}`; `synlearner replay --verify` proves it from the log",
         "",
+    ]
+
+
+def _rescued(dataset: Dataset) -> list[str]:
+    """Return a line on rows that are not what their prompt asked for, where there are any."""
+    pairs = zip(dataset.rows, dataset.prompts, strict=True)
+    relabelled = sum(row.get("label", "") != prompt.label for row, prompt in pairs)
+    if not relabelled and not any(dataset.trimmed):
+        return []
+    return [
+        f"- rows that are not what was asked for: {relabelled} have the label that the judge finds likeliest, "
+        f"{sum(dataset.trimmed)} end with their last whole sentence"
     ]
 
 

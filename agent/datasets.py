@@ -84,10 +84,11 @@ def _fill(dataset: Dataset, log: EventLog, scores: dict[int, SampleScored]) -> N
     dataset.seqs = [seq for seq in dataset.delivered.samples if seq in prompts]
     dataset.prompts = [prompts[seq] for seq in dataset.seqs]
     dataset.parts = [scores[seq].parts for seq in dataset.seqs]
+    dataset.trimmed = [scores[seq].trimmed for seq in dataset.seqs]
     fields = list(Card.from_record(dataset.arrived.card).fields) if dataset.arrived else []
     dataset.rows = [
         {field: scores[seq].fields[field] for field in fields}
-        | ({"label": prompts[seq].label} if prompts[seq].label else {})
+        | ({"label": scores[seq].label or prompts[seq].label} if prompts[seq].label else {})
         for seq in dataset.seqs
     ]
 
@@ -138,6 +139,7 @@ def without_leaks(dataset: Dataset, files: Sequence[str | Path]) -> Dataset:
         seqs=[dataset.seqs[i] for i in kept],
         prompts=[dataset.prompts[i] for i in kept],
         parts=[dataset.parts[i] for i in kept],
+        trimmed=[dataset.trimmed[i] for i in kept],
         compared=compared,
         removed=dataset.removed + len(gone),
     )

@@ -11,6 +11,7 @@ from synlearner.agent.features import Matrix
 from synlearner.agent.parsing import joined, normal
 from synlearner.agent.planning import pair_coverage
 from synlearner.agent.probe import has_second, told_by_second
+from synlearner.agent.rescue import LIKELIEST
 from synlearner.events.types import PlannedPrompt
 
 BLEU_TEXTS = 64
@@ -38,7 +39,7 @@ def figures(
     if not rows:
         return {}
     texts = [normal(joined(card, row)).split() for row in rows]
-    fidelity = [part["fidelity"] for part in parts if "fidelity" in part]
+    fidelity = [part.get(LIKELIEST, part["fidelity"]) for part in parts if "fidelity" in part]
     found = {"label fidelity by the judge of the seeds, mean in [-1, 1]": _mean(fidelity)} if fidelity else {}
     found |= {
         "words of a row, mean": _mean([float(len(text)) for text in texts]),

@@ -17,6 +17,7 @@ from synlearner.agent.likelihood import Likelihood
 from synlearner.agent.nli import NliJudge, NliModel
 from synlearner.agent.planning import pair_coverage
 from synlearner.agent.probe import SecondFieldProbe, has_second, told_by_second
+from synlearner.agent.rescue import is_rescued
 from synlearner.agent.scoring import PoolSample, RoundScores, Utility, judge_reference, read_reference, score_round
 from synlearner.agent.surprise import CannotTell, Surprise
 from synlearner.agent.task_state import TaskState
@@ -133,7 +134,7 @@ class Scorer:
 
     def compare(self, task: TaskState, settings: Settings) -> Drafts:
         """Return what the training judge and the held-out one say of the round's accepted samples."""
-        accepted = {score.sample for score in task.round.scores if score.accepted}
+        accepted = {score.sample for score in task.round.scores if score.accepted and not is_rescued(score)}
         mine = [sample for sample in task.pool if sample.seq in accepted]
         both = (self._both(task, mine, settings), self._both(task, task.reference, settings))
         fact = compare_judges(task.round.number, *both, settings.reward.min_fidelity, settings.judges)
@@ -175,6 +176,7 @@ class Scorer:
             surprise=self._surprise_of(task, settings)[0],
             likelihood=self._likelihood_of(task, settings)[0],
             utility=self._utility(task, settings),
+            rescue=settings.delivery.rescue,
         )
 
     def _utility(self, task: TaskState, settings: Settings) -> Utility | None:
@@ -204,7 +206,9 @@ class Scorer:
         asked = {seq: plan.prompts[sample.prompt].label for seq, sample in task.round.samples}
         accepted = {score.sample for score in scores.scored if score.accepted}
         new = [place for place, seq in enumerate(scores.valid) if seq in accepted]
-        labels = [*(sample.label for sample in task.pool), *(asked[scores.valid[place]] for place in new)]
+        named = {score.sample: score.label for score in scores.scored}
+        taken = [named[scores.valid[place]] or asked[scores.valid[place]] for place in new]
+        labels = [*(sample.label for sample in task.pool), *taken]
         vectors = np.concatenate([self._vectors.of_pool(task.pool, task.card), scores.vectors[new]])
         kept = newest(labels)
         seeds = [row["label"] for row in task.card.seeds]
@@ -239,7 +243,14 @@ class Scorer:
         if settings.delivery.untrained:
             judge = self.judge(task, settings)
             scored, vectors = judge_reference(
-                card, plan.prompts, samples, task.untrained, judge, embed, settings.reward
+                card,
+                plan.prompts,
+                samples,
+                task.untrained,
+                judge,
+                embed,
+                settings.reward,
+                rescue=settings.delivery.rescue,
             )
         else:
             scored = read_reference(card, plan.prompts, samples)

@@ -104,18 +104,24 @@ class NliJudge:
         named = ((label, meaning or label) for label, meaning in card.labels.items())
         self._sentences = [sentence.replace("{label}", label).replace("{meaning}", meaning) for label, meaning in named]
         self._pairs = card.kind == "pair_classification"
+        self._told: tuple[list[Row], Scores] | None = None
+        """The rows that were read last, and what it said of them."""
 
     def fidelity(self, vectors_N_D: Matrix, labels: Sequence[str], rows: Sequence[Row] = ()) -> Scores:
         """Return the chance-corrected probability of each row's label; *vectors_N_D* are not looked at."""
         if not rows:
             return np.zeros(0)
+        if self._told is None or self._told[0] != list(rows):  # asked of one label after another, it reads them once
+            self._told = (list(rows), softmax(self._logits(rows), axis=1))
+        return corrected(self._told[1], labels, self._labels)
+
+    def _logits(self, rows: Sequence[Row]) -> Scores:
+        """Return one row per sample, one column per label."""
         if self._pairs:
             first, second = self._fields
-            told = self._model.logits([(row[first], row[second]) for row in rows])[:, self._columns]
-        else:
-            asked = [(row[self._fields[0]], sentence) for row in rows for sentence in self._sentences]
-            told = self._model.logits(asked)[:, self._columns[0]].reshape(len(rows), len(self._labels))
-        return corrected(softmax(told, axis=1), labels, self._labels)
+            return self._model.logits([(row[first], row[second]) for row in rows])[:, self._columns]
+        asked = [(row[self._fields[0]], sentence) for row in rows for sentence in self._sentences]
+        return self._model.logits(asked)[:, self._columns[0]].reshape(len(rows), len(self._labels))
 
 
 def columns(classes: Sequence[str], card: Card, name: str) -> list[int]:

@@ -81,7 +81,7 @@ def gate(card: Card, row: Row, finish: str, label: str, seen: Mapping[str, str])
         return "gate:chatter"
     if not all(_fits(text, card.fields[field].words) for field, text in row.items()):
         return "gate:length"
-    if any(names_label(text, label) for text in texts) and not _seeds_name(card, label):
+    if leaks_label(card, row, label):
         return "gate:label_leak"
     if any(repeats_itself(text) for text in texts) or len({normal(text) for text in texts}) < len(texts):
         return "gate:repetition"
@@ -90,6 +90,16 @@ def gate(card: Card, row: Row, finish: str, label: str, seen: Mapping[str, str])
         return "gate:format"
     what = seen.get(key) or ("seed" if any(copies(text, card.seeds) for text in texts) else "")
     return f"gate:copy_of_{what}" if what else ""
+
+
+def too_long(card: Card, row: Row) -> bool:
+    """Tell whether a field has more words than the card allows."""
+    return any(len(text.split()) > card.fields[field].words[1] for field, text in row.items())
+
+
+def leaks_label(card: Card, row: Row, label: str) -> bool:
+    """Tell whether a sample names *label*, which no seed of it does."""
+    return any(names_label(text, label) for text in row.values()) and not _seeds_name(card, label)
 
 
 def normal(text: str) -> str:

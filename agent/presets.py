@@ -41,6 +41,7 @@ FAITHFUL: Mapping[str, tuple[Any, str]] = {
     "reward.min_quality": (0.0, "the same"),
     "reward.meaning": (0.0, "no likeness to what a label means"),
     "delivery.untrained": (False, "there is no untrained policy beside the trained one"),
+    "delivery.rescue": (False, "what was not asked for is not looked at"),
     "delivery.near_meaning": (None, "near-duplicates stay: nothing is compared"),
     "delivery.near_wording": (None, "the same"),
     "memory.k": (0, "experience is the weights alone"),

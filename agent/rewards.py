@@ -15,8 +15,8 @@ from synlearner.agent.parsing import distinct_share, normal, words_fit
 
 Parts = dict[str, float]
 
-RAW = frozenset({"likelihood", "surprise"})
-"""Parts that are recorded as they are: what follows from them is in another part."""
+RAW = frozenset({"likeliest", "likelihood", "surprise"})
+"""Parts that are recorded as they are, and paid for in another part or not at all."""
 
 GATED = 1.0
 """How far below the worst sample of its group a gated one is."""

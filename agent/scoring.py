@@ -11,15 +11,15 @@ from synlearner.agent.cards import Card, Row
 from synlearner.agent.config import RewardSettings
 from synlearner.agent.diversity import distinct_2, leave_one_out_gains, rke, rke_gains, vendi
 from synlearner.agent.features import Matrix, embed_rows
-from synlearner.agent.jsonform import parse_json
+from synlearner.agent.gating import gated, read
 from synlearner.agent.judge import Judge
 from synlearner.agent.likelihood import Likelihood
-from synlearner.agent.parsing import copies, gate, joined, normal, parse
+from synlearner.agent.parsing import joined, normal
 from synlearner.agent.probe import SecondFieldProbe
+from synlearner.agent.rescue import LIKELIEST, likeliest
 from synlearner.agent.rewards import Parts, attribute_share, gain_share, quality, totals, worth
 from synlearner.agent.surprise import Surprise
 from synlearner.agent.user_reward import Reward, RewardedSample
-from synlearner.agent.wording import Known, Wording
 from synlearner.events.types import PlannedPrompt, SampleGenerated, SampleScored
 from synlearner.memory import Embedder
 
@@ -71,6 +71,7 @@ def score_round(
     surprise: Surprise | None = None,
     likelihood: Likelihood | None = None,
     utility: Utility | None = None,
+    rescue: bool = False,
 ) -> RoundScores:
     """Score the samples of a round, each `(seq, fact)` in the order in which they were generated.
 
@@ -88,11 +89,12 @@ def score_round(
         surprise: Of texts, where it has a say in their quality and can be known.
         likelihood: Of texts behind each label, where it has a say in their fidelity and can be known.
         utility: Of samples to a student, where it has a say.
+        rescue: Whether samples that are not what was asked for may be accepted (`synlearner.agent.rescue`).
 
     Raises:
         RewardFailure: If the user's own reward gives no values.
     """
-    rows, reasons = _gates(card, prompts, samples, pool)
+    rows, reasons, trimmed = gated(card, prompts, samples, [sample.row for sample in pool], rescue=rescue)
     valid = [i for i, reason in enumerate(reasons) if not reason]
     labels = [prompts[samples[i][1].prompt].label for i in valid]
     vectors = embed_rows(embedder, card, [rows[i] for i in valid])
@@ -101,16 +103,20 @@ def score_round(
     said = likelihood.fidelity(seqs, card, read, labels) if likelihood is not None else []
     if said:
         fidelity = (1 - settings.likelihood) * fidelity + settings.likelihood * np.array(said)
+    others = _others(card, judge, vectors, labels, read, rescue=rescue)
+    taken = [other[0] if other else label for other, label in zip(others, labels, strict=True)]
     qualities, told = _qualities(card, seqs, read, surprise)
-    worths = np.array([worth(f, q) for f, q in zip(fidelity, qualities, strict=True)])
-    gains = _gains(leave_one_out_gains, vectors, labels, worths, pool, pool_vectors)
+    worths = np.array(
+        [worth(other[1] if other else f, q) for other, f, q in zip(others, fidelity, qualities, strict=True)]
+    )
+    gains = _gains(leave_one_out_gains, vectors, taken, worths, pool, pool_vectors)
     parts: list[Parts | None] = [None] * len(samples)
     for i, fid, qual, gain in zip(valid, fidelity, qualities, gains, strict=True):
         found: Parts = {"fidelity": round(float(fid), 6), "quality": round(qual, 6), "gain": round(gain_share(gain), 6)}
         share = attribute_share(prompts[samples[i][1].prompt].attributes, card, rows[i])
         parts[i] = found if share is None else found | {"attributes": round(share, 6)}
     if settings.rke:
-        added = _gains(rke_gains, vectors, labels, worths, pool, pool_vectors)
+        added = _gains(rke_gains, vectors, taken, worths, pool, pool_vectors)
         for i, value in zip(valid, added, strict=True):
             parts[i] = (parts[i] or {}) | {"rke": round(value, 6)}
     if probe is not None:
@@ -119,6 +125,11 @@ def score_round(
     useful: Sequence[float] = []
     if utility is not None:
         useful = utility(vectors, labels, [prompts[samples[i][1].prompt].exemplars for i in valid])
+    accepted_as = [""] * len(samples)
+    for i, other in zip(valid, others, strict=True):
+        if other:
+            accepted_as[i] = other[0]
+            parts[i] = (parts[i] or {}) | {LIKELIEST: round(other[1], 6)}
     for name, values in (("likelihood", said), ("surprise", told), ("utility", useful)):
         for i, value in zip(valid, values, strict=bool(values)):
             parts[i] = (parts[i] or {}) | {name: value}
@@ -126,10 +137,12 @@ def score_round(
         shown = [_shown(card, prompts, samples[i], rows[i]) for i in valid]
         for i, value in zip(valid, reward(shown), strict=True):
             parts[i] = (parts[i] or {}) | {"user": round(value, 6)}
-    total = _group_totals(samples, parts, settings)
+    # What ran out of room is paid as what is gated: the policy is to end in time.
+    paid = [None if cut else part for part, cut in zip(parts, trimmed, strict=True)]
+    total = _group_totals(samples, paid, settings)
     scored = [
-        _fact(seq, row, reason, part, value, settings)
-        for (seq, _), row, reason, part, value in zip(samples, rows, reasons, parts, total, strict=True)
+        _fact(seq, rows[i], reasons[i], parts[i], total[i], settings, accepted_as[i], trimmed=trimmed[i])
+        for i, (seq, _) in enumerate(samples)
     ]
     texts = [normal(joined(card, rows[i])) for i in valid]
     diversity = {"vendi": vendi(vectors), "rke": rke(vectors), "distinct_2": distinct_2(texts)}
@@ -152,17 +165,13 @@ def _shown(
     return RewardedSample(sample[0], card.name, dict(row), prompt.label, dict(prompt.attributes))
 
 
-def _read(card: Card, sample: SampleGenerated, prompt: PlannedPrompt) -> Row:
-    return parse_json(card, sample.text) if prompt.decoding.grammar else parse(card, sample.text, prompt.prefix)
-
-
 def read_reference(
     card: Card,
     prompts: Sequence[PlannedPrompt],
     samples: Sequence[tuple[int, SampleGenerated]],
 ) -> list[SampleScored]:
     """Return the samples of the untrained policy, read but not judged: all that has the card's fields can be used."""
-    rows = [_read(card, sample, prompts[sample.prompt]) for _, sample in samples]
+    rows = [read(card, sample, prompts[sample.prompt]) for _, sample in samples]
     reasons = ["reference" if row else "gate:format" for row in rows]
     return [
         SampleScored(sample=seq, accepted=False, reason=reason, fields=row, parts={}, total=0.0)
@@ -178,53 +187,44 @@ def judge_reference(
     judge: Judge,
     embed: Callable[[Sequence[Row]], Matrix],
     settings: RewardSettings,
+    *,
+    rescue: bool = False,
 ) -> tuple[list[SampleScored], Matrix]:
     """Return the samples of the untrained policy, judged by gates, fidelity and quality; and unit rows of those with fields.
 
     They are paid nothing, since nobody learns from them. Those of *earlier* rounds must not be said again.
     """
-    rows, reasons = _gates(card, prompts, samples, earlier)
+    rows, reasons, trimmed = gated(card, prompts, samples, [sample.row for sample in earlier], rescue=rescue)
     read = [i for i, row in enumerate(rows) if row]
     vectors = embed([rows[i] for i in read])
     valid = [place for place, i in enumerate(read) if not reasons[i]]
     labels = [prompts[samples[read[place]][1].prompt].label for place in valid]
     fidelity = judge.fidelity(vectors[valid], labels, [rows[read[place]] for place in valid])
+    others = _others(card, judge, vectors[valid], labels, [rows[read[place]] for place in valid], rescue=rescue)
     parts: list[Parts | None] = [None] * len(samples)
-    for place, value in zip(valid, fidelity, strict=True):
+    accepted_as = [""] * len(samples)
+    for place, value, other in zip(valid, fidelity, others, strict=True):
         formed = quality(card, rows[read[place]])
-        parts[read[place]] = {"fidelity": round(float(value), 6), "quality": round(formed, 6)}
+        part: Parts = {"fidelity": round(float(value), 6), "quality": round(formed, 6)}
+        if other:
+            accepted_as[read[place]] = other[0]
+            part = part | {LIKELIEST: round(other[1], 6)}
+        parts[read[place]] = part
     scored = [
-        _fact(seq, row, reason, part, 0.0, settings)
-        for (seq, _), row, reason, part in zip(samples, rows, reasons, parts, strict=True)
+        _fact(seq, rows[i], reasons[i], parts[i], 0.0, settings, accepted_as[i], trimmed=trimmed[i])
+        for i, (seq, _) in enumerate(samples)
     ]
     return scored, vectors
 
 
-def _gates(
-    card: Card,
-    prompts: Sequence[PlannedPrompt],
-    samples: Sequence[tuple[int, SampleGenerated]],
-    pool: Sequence[PoolSample],
-) -> tuple[list[Row], list[str]]:
-    seen = {normal(joined(card, row)): "seed" for row in card.seeds}
-    seen |= {normal(joined(card, sample.row)): "sample" for sample in pool}
-    known = Known(joined(card, sample.row) for sample in pool)
-    wording = Wording(card)
-    rows, reasons = [], []
-    for _, sample in samples:
-        prompt = prompts[sample.prompt]
-        row = _read(card, sample, prompt)
-        reason = gate(card, row, sample.finish, prompt.label, seen) or wording.problem(row, prompt.attributes)
-        if not reason and any(copies(text, [{"prompt": prompt.text}]) for text in row.values()):
-            reason = "gate:copy_of_prompt"
-        if not reason and known.holds(joined(card, row)):
-            reason = "gate:copy_of_sample"
-        if not reason:
-            seen[normal(joined(card, row))] = "sample"
-            known.add(joined(card, row))
-        rows.append(row)
-        reasons.append(reason)
-    return rows, reasons
+def _others(
+    card: Card, judge: Judge, vectors: Matrix, labels: Sequence[str], rows: Sequence[Row], *, rescue: bool
+) -> list[tuple[str, float] | None]:
+    """Return, for each sample that the judge takes for another label's, that label and its fidelity to it."""
+    if not rescue:
+        return [None] * len(rows)
+    found = likeliest(judge, card, vectors, labels, rows)
+    return [other if other[0] != label else None for other, label in zip(found, labels, strict=True)]
 
 
 def _qualities(
@@ -267,10 +267,10 @@ def _group_totals(
         group = [i for i, (_, sample) in enumerate(samples) if sample.prompt == prompt]
         values = totals([parts[i] for i in group], settings)
         scored = [(i, value, part) for i, value in zip(group, values, strict=True) if (part := parts[i]) is not None]
-        refused = {i for i, _, part in scored if _refusal(part, settings)}
+        refused = {i for i, _, part in scored if LIKELIEST in part or _refusal(part, settings)}
         least = min((value for i, value, _ in scored if i not in refused), default=math.inf)
         for i, value in zip(group, values, strict=True):
-            # What is refused never ranks above what is accepted, whatever its other merits.
+            # What is refused, or accepted as something else, never ranks above what is accepted, whatever its merits.
             total[i] = round(min(value, least) if i in refused else value, 6)
     return total
 
@@ -279,9 +279,28 @@ def _refusal(parts: Parts, settings: RewardSettings) -> str:
     """Return the part that is too low to accept a sample, or an empty text."""
     if parts["quality"] < settings.min_quality:
         return "quality"
-    return "fidelity" if parts["fidelity"] < settings.min_fidelity else ""
+    return "fidelity" if parts.get(LIKELIEST, parts["fidelity"]) < settings.min_fidelity else ""
 
 
-def _fact(seq: int, row: Row, reason: str, parts: Parts | None, total: float, settings: RewardSettings) -> SampleScored:
+def _fact(
+    seq: int,
+    row: Row,
+    reason: str,
+    parts: Parts | None,
+    total: float,
+    settings: RewardSettings,
+    label: str,
+    *,
+    trimmed: bool,
+) -> SampleScored:
     reason = reason if parts is None else _refusal(parts, settings)
-    return SampleScored(sample=seq, accepted=not reason, reason=reason, fields=row, parts=parts or {}, total=total)
+    return SampleScored(
+        sample=seq,
+        accepted=not reason,
+        reason=reason,
+        fields=row,
+        parts=parts or {},
+        total=total,
+        label="" if reason else label,
+        trimmed=trimmed,
+    )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from synlearner.agent.rescue import LIKELIEST, is_rescued
 from synlearner.agent.rewards import Parts, outcome, outcome_utility, worth
 from synlearner.agent.scoring import PoolSample
 from synlearner.agent.task_state import ENGINE, Replayed, RoundState, TaskState
@@ -137,16 +138,17 @@ def _close_scoring(task: TaskState, scored_set: SetScored) -> TaskState:
     asked = {seq: now.plan.prompts[sample.prompt] for seq, sample in now.samples}
     places = {seq: place for place, seq in enumerate(scored_set.samples)}
 
-    def pooled(score: SampleScored) -> PoolSample:
-        prompt = asked[score.sample]
-        value = worth(score.parts["fidelity"], score.parts["quality"]) if score.parts else 0.0
+    def pooled(score: SampleScored, *, as_asked: bool = False) -> PoolSample:
+        prompt, parts = asked[score.sample], score.parts
+        value = worth(parts.get(LIKELIEST, parts["fidelity"]), parts["quality"]) if parts else 0.0
+        label = prompt.label if as_asked else score.label or prompt.label
         place = places[score.sample]
-        return PoolSample(
-            score.sample, prompt.label, prompt.strategy, score.fields, value, scored_set.embeddings, place
-        )
+        return PoolSample(score.sample, label, prompt.strategy, score.fields, value, scored_set.embeddings, place)
 
     if now.plan.purpose == "reference":
-        task = replace(task, reference=(*task.reference, *(pooled(s) for s in now.scores if s.sample in places)))
+        task = replace(
+            task, reference=(*task.reference, *(pooled(s, as_asked=True) for s in now.scores if s.sample in places))
+        )
         return _with_untrained(task, tuple(pooled(score) for score in now.scores if score.accepted))
     accepted = tuple(pooled(score) for score in now.scores if score.accepted)
     rejected = dict(task.rejected)
@@ -158,7 +160,9 @@ def _close_scoring(task: TaskState, scored_set: SetScored) -> TaskState:
             rejected[score.reason] = rejected.get(score.reason, 0) + 1
     values = zip(now.plan.prompts, prompt_outcomes(now), strict=True)
     samples = dict(now.samples)
-    new = (Replayed(s.seq, s.label, s.worth, asked[s.seq], samples[s.seq]) for s in accepted)
+    rescued = {score.sample for score in now.scores if is_rescued(score)}
+    as_asked = [s for s in accepted if s.seq not in rescued]
+    new = (Replayed(s.seq, s.label, s.worth, asked[s.seq], samples[s.seq]) for s in as_asked)
     return replace(
         task,
         pool=(*task.pool, *accepted),
@@ -223,8 +227,8 @@ def prompt_outcomes(now: RoundState) -> list[float]:
 
 
 def _accepted_parts(now: RoundState) -> list[list[Parts | None]]:
-    """Return the parts of each prompt's samples; None stands for one that was not accepted."""
+    """Return the parts of each prompt's samples; None stands for one that was not accepted as what was asked for."""
     groups: list[list[Parts | None]] = [[] for _ in now.plan.prompts] if now.plan else []
     for (_, sample), score in zip(now.samples, now.scores, strict=True):
-        groups[sample.prompt].append(score.parts if score.accepted else None)
+        groups[sample.prompt].append(score.parts if score.accepted and not is_rescued(score) else None)
     return groups

@@ -10,6 +10,7 @@ from synlearner.agent.config import Settings
 from synlearner.agent.decide import Algorithm
 from synlearner.agent.demonstrations import Demonstration, demonstrations
 from synlearner.agent.policy import Policy
+from synlearner.agent.rescue import is_rescued
 from synlearner.agent.state import RunState, TaskState
 from synlearner.agent.task_state import Replayed
 from synlearner.events.blobs import BlobStore
@@ -45,7 +46,7 @@ def groups_to_learn_from(
     members: list[list[tuple[int, float, bool]]] = [[] for _ in now.plan.prompts]
     for (seq, sample), score in zip(now.samples, now.scores, strict=True):
         if sample.finish != "error" and sample.token_ids:
-            members[sample.prompt].append((seq, score.total, score.accepted))
+            members[sample.prompt].append((seq, score.total, score.accepted and not is_rescued(score)))
     groups: list[Group] = []
     left_out: Counter[str] = Counter()
     for prompt, group in zip(now.plan.prompts, members, strict=True):

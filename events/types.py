@@ -278,6 +278,10 @@ class SampleScored(Fact, frozen=True):
     `surprise`, in nats per token, which quality follows from."""
     total: float
     """What the policy learns from, after standardising and weighting."""
+    label: str = ""
+    """What it is accepted as, where another label was asked for: `parts` then has its fidelity to it as `likeliest`."""
+    trimmed: bool = False
+    """Whether `fields` is what was written up to the last whole sentence that there was room for."""
 
 
 class RewardFailed(Fact, frozen=True):

@@ -12,7 +12,7 @@ FROZEN = ("stream.adapter=none", "memory.k=0")
 
 FIXED = (
     *FROZEN, "loop.rounds=0", "loop.student_every=0", "constraints.diversity=0", "constraints.fidelity=0",
-    "dai.decodings=[open]", "delivery.untrained=false",
+    "dai.decodings=[open]", "delivery.untrained=false", "delivery.rescue=false",
 )  # fmt: skip
 """Nothing is learnt within a task either: one way to ask, for as long as samples are lacking."""
 

@@ -196,6 +196,7 @@ def _tell(task: Task, event: Event, state: TaskState | None, weight: float) -> N
 def _judge(now: Round, sample: Sample, score: SampleScored) -> None:
     sample.fields, sample.parts, sample.total = score.fields, score.parts, score.total
     sample.fate = "accepted" if score.accepted else score.reason
+    sample.label = score.label or sample.label
     now.accepted += score.accepted
     if not score.accepted:
         now.rejected[score.reason] += 1

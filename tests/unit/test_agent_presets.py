@@ -32,7 +32,8 @@ def test_the_figures_of_the_paper() -> None:
     assert (of.reward.fidelity, of.reward.attributes, of.reward.quality, of.reward.gain) == (0.1, 0.1, 0.5, 0.3)
     assert (of.loop.group, of.loop.group * of.loop.prompts, of.loop.rounds - of.loop.eft_rounds) == (4, 16, 250)
     assert (of.learning.eft_rate, of.learning.grpo_rate, of.learning.kl) == (5e-5, 3e-6, 0.0)
-    drawn = decoding(of.dai.decodings[0], load_stream(str(built_in("paper"))).tasks[0].card)
+    first = load_stream(str(built_in("paper"))).tasks[0].card
+    drawn = decoding(of.dai.decodings[0], first, next(iter(first.labels)))
     assert (drawn.temperature, drawn.top_p, drawn.top_k, drawn.min_p) == (0.85, 0.92, 60, 0.0)
     assert (of.policy.rank, of.policy.alpha, of.memory.k) == (64, 16, 0)
 
