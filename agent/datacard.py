@@ -161,8 +161,10 @@ def _rescued(dataset: Dataset) -> list[str]:
     if not relabelled and not any(dataset.trimmed):
         return []
     return [
-        f"- rows that are not what was asked for: {relabelled} have the label that the judge finds likeliest, "
-        f"{sum(dataset.trimmed)} end with their last whole sentence"
+        (
+            f"- rows that are not what was asked for: {relabelled} have the label that the judge finds likeliest, "
+            f"{sum(dataset.trimmed)} end with their last whole sentence"
+        )
     ]
 
 

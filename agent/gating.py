@@ -10,7 +10,7 @@ from synlearner.agent.wording import Known, Wording
 from synlearner.events.types import PlannedPrompt, SampleGenerated
 
 
-def read(card: Card, sample: SampleGenerated, prompt: PlannedPrompt) -> Row:
+def read_sample(card: Card, sample: SampleGenerated, prompt: PlannedPrompt) -> Row:
     """Return the fields of a sample, or an empty row."""
     return parse_json(card, sample.text) if prompt.decoding.grammar else parse(card, sample.text, prompt.prefix)
 
@@ -34,7 +34,7 @@ def gated(
     rows, reasons, trimmed = [], [], []
     for _, sample in samples:
         prompt = prompts[sample.prompt]
-        row, finish = read(card, sample, prompt), sample.finish
+        row, finish = read_sample(card, sample, prompt), sample.finish
         whole = whole_sentences(card, row) if rescue and finish != "error" else {}
         is_trimmed = bool(whole) and (finish == "length" or too_long(card, row))
         if is_trimmed:

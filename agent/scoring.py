@@ -11,7 +11,7 @@ from synlearner.agent.cards import Card, Row
 from synlearner.agent.config import RewardSettings
 from synlearner.agent.diversity import distinct_2, leave_one_out_gains, rke, rke_gains, vendi
 from synlearner.agent.features import Matrix, embed_rows
-from synlearner.agent.gating import gated, read
+from synlearner.agent.gating import gated, read_sample
 from synlearner.agent.judge import Judge
 from synlearner.agent.likelihood import Likelihood
 from synlearner.agent.parsing import joined, normal
@@ -171,7 +171,7 @@ def read_reference(
     samples: Sequence[tuple[int, SampleGenerated]],
 ) -> list[SampleScored]:
     """Return the samples of the untrained policy, read but not judged: all that has the card's fields can be used."""
-    rows = [read(card, sample, prompts[sample.prompt]) for _, sample in samples]
+    rows = [read_sample(card, sample, prompts[sample.prompt]) for _, sample in samples]
     reasons = ["reference" if row else "gate:format" for row in rows]
     return [
         SampleScored(sample=seq, accepted=False, reason=reason, fields=row, parts={}, total=0.0)

@@ -267,6 +267,7 @@ class SampleScored(Fact, frozen=True):
     """Feedback on one sample. A gated sample has no parts but its reason."""
 
     kind: ClassVar[str] = "sample_scored"
+    version: ClassVar[int] = 2
     sample: int
     accepted: bool
     reason: str

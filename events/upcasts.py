@@ -43,11 +43,17 @@ def _served_1(old: Payload) -> Payload:
     return {**old, "dtype": ""}
 
 
+def _scored_1(old: Payload) -> Payload:
+    """Version 1 accepted what was asked for alone."""
+    return {**old, "label": "", "trimmed": False}
+
+
 UPCASTERS: dict[tuple[str, int], Callable[[Payload], Payload]] = {
     ("experience_recalled", 1): _recalled_1,
     ("prompts_planned", 1): _planned_1,
     ("experience_learned", 1): _learned_1,
     ("experience_credited", 1): _credited_1,
     ("policy_served", 1): _served_1,
+    ("sample_scored", 1): _scored_1,
 }
 """(kind, stored version) to the function that lifts a payload one version up. Total: it never raises."""

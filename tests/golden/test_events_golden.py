@@ -16,6 +16,7 @@ DIGESTS = {
     "policy_v1.jsonl": (1, "05c79d584c0b809f8daeba4304a674027b973fe3856f626dc0ff266bf8fe9cf9"),
     "policy_v2.jsonl": (1, "67740f0f67d07f50746cb73b9741ce36cf6cbe18f0183fae9220b6d23841c5a8"),
     "planning_v2.jsonl": (3, "c2d8b695f17cd52d3f1b7a6c761e4382d942f58eb3736458bf60916a0d4f9d3a"),
+    "scores_v2.jsonl": (1, "83920c98b537731e795ec72bd8062e7680b97d57f604be611ae885ab89c34feb"),
     "rewards_v1.jsonl": (1, "bbd710e2b5fe94746231fd6d73a86ff7ad265b064e2d66564093d949ba186860"),
     "judges_v1.jsonl": (1, "e2b1352eea4396a919d554b2a832afba4c5876a1d3107e496fe714b747fb202a"),
     "memory_v2.jsonl": (14, "ffee297b0303e208d8aa152114a76af3d042251b3e801cb878d639ed4bf121bc"),

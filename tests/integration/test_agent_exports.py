@@ -53,7 +53,7 @@ def test_a_data_set_comes_back_from_its_file(home: Path, tmp_path: Path, task: s
     assert len(read) == len(dataset.seqs) > 0
 
 
-def test_the_rows_are_the_delivered_samples_with_the_labels_they_were_asked_for(home: Path) -> None:
+def test_the_rows_are_the_delivered_samples_with_the_labels_they_were_accepted_as(home: Path) -> None:
     events = {event.seq: event for event in events_of(home)}
     scored = {e.fact.sample: e.fact for e in events.values() if isinstance(e.fact, SampleScored)}
     with Home.open(home) as found:
@@ -62,7 +62,10 @@ def test_the_rows_are_the_delivered_samples_with_the_labels_they_were_asked_for(
         assert scored[seq].accepted
         assert row["text"] == scored[seq].fields["text"]
         plan = events[events[seq].causes[0]].fact
-        assert row["label"] == plan.prompts[events[seq].fact.prompt].label  # type: ignore[union-attr]
+        asked = plan.prompts[events[seq].fact.prompt].label  # type: ignore[union-attr]
+        assert row["label"] == (scored[seq].label or asked)
+        assert scored[seq].label != asked
+    assert any(scored[seq].label for seq in dataset.seqs), "the judge without a model takes some for others"
 
 
 def test_the_data_card_tells_where_the_rows_come_from(home: Path, tmp_path: Path) -> None:

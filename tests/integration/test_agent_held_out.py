@@ -12,6 +12,7 @@ from worlds import scripted, write_stream
 
 from synlearner.agent import RunReport
 from synlearner.agent.judging import Scorer
+from synlearner.agent.rescue import is_rescued
 from synlearner.agent.verifying import verify_run
 from synlearner.events import Home, JudgesCompared, RunStarted, SampleScored, SetScored
 from synlearner.memory import HashEmbedder
@@ -29,7 +30,7 @@ def test_every_round_with_accepted_samples_is_looked_at(whole: tuple[Path, RunRe
     found = [event.fact for event in events if isinstance(event.fact, JudgesCompared)]
     purposes = {e.fact.round: e.fact.purpose for e in events if e.kind == "prompts_planned"}  # type: ignore[union-attr]
     numbers = {event.seq: event.fact.round for event in events if event.kind == "sample_generated"}  # type: ignore[union-attr]
-    scores = [event.fact for event in events if isinstance(event.fact, SampleScored)]
+    scores = [event.fact for event in events if isinstance(event.fact, SampleScored) and not is_rescued(event.fact)]
     own = {number for number, purpose in purposes.items() if purpose != "reference"}
     accepted = Counter(numbers[score.sample] for score in scores if score.accepted and numbers[score.sample] in own)
     assert {fact.round: fact.compared for fact in found} == accepted

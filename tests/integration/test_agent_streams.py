@@ -229,6 +229,7 @@ def test_a_label_that_nobody_can_write_about_is_told_and_the_run_goes_on(tmp_pat
     usual = scripted(junk=0.0)
     engine = ScriptedEngine(lambda text, seed: "x" if "Kind: weather" in text else usual._reply(text, seed))
     settings = [*LEARNING[:5], "students.bootstrap=100", "dai.frames=[numbered]", "reward.min_fidelity=-1"]
+    settings.append("delivery.rescue=false")
     run(tmp_path / "home", write_stream(tmp_path, samples=8), engine=engine, settings=settings)
     (delivered,) = facts_of(tmp_path / "home", DatasetDelivered)
     asked = {e.seq: e.fact for e in events_of(tmp_path / "home") if isinstance(e.fact, SampleScored | PromptsPlanned)}
