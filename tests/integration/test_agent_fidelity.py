@@ -103,7 +103,7 @@ def by_hand(scores: list[tuple[int, str, SampleScored]], vectors: Vectors) -> tu
     found, rounds = [], []
     students: dict[int, SeedsJudge] = {}
     for number in sorted({number for number, *_ in scores}):
-        pool = [(other, name) for earlier, name, other in scores if other.accepted and earlier < number]
+        pool = [(fact, fact.label or name) for earlier, name, fact in scores if fact.accepted and earlier < number]
         if min(sum(name == label for _, name in pool) for label in of.labels) >= 8:
             labels = [*(row["label"] for row in of.seeds), *(name for _, name in pool)]
             known = vectors.embed(of, [*of.seeds, *(other.fields for other, _ in pool)])
