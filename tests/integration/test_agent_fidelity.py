@@ -188,7 +188,7 @@ def differs_without(home: Path, target: Path, part: str) -> str:
 @pytest.mark.slow
 def test_a_student_judges_once_there_is_enough_and_is_replayed_and_resumed(tmp_path: Path) -> None:
     stream = write_stream(tmp_path)
-    settings = [*SHARED, "reward.student=0.5", "loop.rounds=4"]
+    settings = [*SHARED, "reward.student=0.5", "loop.rounds=4", "delivery.rescue=false"]
     whole = run(tmp_path / "whole", stream, settings=settings)
     scores = scores_of(tmp_path / "whole")
     fidelity, rounds = by_hand(scores, Vectors(BlobStore(tmp_path / "blobs"), HashEmbedder()))
