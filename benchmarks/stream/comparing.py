@@ -1,7 +1,7 @@
 """From results to tables: what each arm came to, and how arms compare, pair by pair."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -94,7 +94,7 @@ def difference(results: Results, first: str, second: str, family: str, *, from_p
             unit = (seed,) if shared else (order, seed)
             sums.setdefault(unit, {}).setdefault((stream, pair.first.task), []).append(value)
     tasks = sorted({task for row in sums.values() for task in row})
-    table = [[_mean(row.get(task, [])) for task in tasks] for _, row in sorted(sums.items())]
+    table = [[mean(row.get(task, [])) for task in tasks] for _, row in sorted(sums.items())]
     return paired(np.array(table).reshape(len(sums), len(tasks)))
 
 
@@ -115,7 +115,7 @@ def comparisons(results: Results) -> list[dict[str, Any]]:
                     "second": second,
                     "family": family,
                     "pairs": len(found),
-                    "difference": _mean(values),
+                    "difference": mean(values),
                     "low": interval.low if interval else math.nan,
                     "high": interval.high if interval else math.nan,
                     "runs": interval.runs if interval else 0,
@@ -133,19 +133,19 @@ def arm_rows(results: Results) -> list[dict[str, Any]]:
             continue
         row: dict[str, Any] = {"arm": arm, "tasks": len(tasks)}
         for family in results.families:
-            row[f"accuracy_{family}"] = _mean(accuracy(task, family) for task in tasks)
-            row[f"later_{family}"] = _mean(accuracy(task, family) for task in tasks if task.place > 1)
-            row[f"area_{family}"] = _mean(_areas(results, arm, family))
+            row[f"accuracy_{family}"] = mean(accuracy(task, family) for task in tasks)
+            row[f"later_{family}"] = mean(accuracy(task, family) for task in tasks if task.place > 1)
+            row[f"area_{family}"] = mean(_areas(results, arm, family))
         row |= {
-            "delivered": _mean(task.delivered for task in tasks),
-            "accepted_share": _mean(task.accepted / max(1, task.requested) for task in tasks),
-            "tokens": _mean(task.tokens for task in tasks),
+            "delivered": mean(task.delivered for task in tasks),
+            "accepted_share": mean(task.accepted / max(1, task.requested) for task in tasks),
+            "tokens": mean(task.tokens for task in tasks),
             "tokens_most": max(task.tokens for task in tasks),
-            "fidelity": _mean(task.fidelity for task in tasks),
-            "vendi": _mean(task.vendi for task in tasks),
-            "vendi_untrained": _mean(task.vendi_untrained for task in tasks),
-            "distinct_2": _mean(task.distinct_2 for task in tasks),
-            "seconds": _mean(task.seconds for task in tasks),
+            "fidelity": mean(task.fidelity for task in tasks),
+            "vendi": mean(task.vendi for task in tasks),
+            "vendi_untrained": mean(task.vendi_untrained for task in tasks),
+            "distinct_2": mean(task.distinct_2 for task in tasks),
+            "seconds": mean(task.seconds for task in tasks),
         }
         rows.append(row)
     return rows
@@ -171,80 +171,10 @@ def bounds(results: Results) -> list[dict[str, Any]]:
             for family in results.families:
                 row: dict[str, Any] = {"stream": stream, "task": card.name, "family": family}
                 for source in ("seeds", "untrained", "real"):
-                    row[source] = _mean(accuracy(task, family, source) for task in tasks)
+                    row[source] = mean(accuracy(task, family, source) for task in tasks)
                 for arm in results.grid.arms:
-                    row[arm] = _mean(accuracy(task, family) for task in tasks if task.arm == arm)
+                    row[arm] = mean(accuracy(task, family) for task in tasks if task.arm == arm)
                 rows.append(row)
-    return rows
-
-
-def reaching(results: Results, first: str = "full", second: str = "isolated") -> list[dict[str, Any]]:
-    """Return what *first* needs to come to the accuracy at which *second* ends, as a share of what *second* needs.
-
-    Both are read off their curves by one rule: the first point that is there.
-    """
-    rows: list[dict[str, Any]] = []
-    if first not in results.grid.arms or second not in results.grid.arms:
-        return rows
-    for pair in pairs(results, first, second, from_place=2):
-        mine, theirs = (_curve(results, task, results.families[0]) for task in (pair.first, pair.second))
-        if mine is None or theirs is None:
-            continue
-        goal = theirs.accuracy[-1]
-        ours, base = metrics.to_reach(mine, goal), metrics.to_reach(theirs, goal)
-        assert base is not None
-        stream, order, seed = pair.run
-        rows.append(
-            {
-                "stream": stream,
-                "order": order,
-                "seed": seed,
-                "task": pair.first.task,
-                "target": goal,
-                "samples": ours[0] if ours else None,
-                "tokens": ours[1] if ours else None,
-                "samples_isolated": base[0],
-                "tokens_isolated": base[1],
-                "tokens_share": ours[1] / base[1] if ours else None,
-            }
-        )
-    return rows
-
-
-def _curve(results: Results, task: TaskResult, family: str) -> metrics.Curve | None:
-    cell = Cell(task.stream, task.arm, task.order, task.seed)
-    return results.curves.get(cell, {}).get(task.task, {}).get(family)
-
-
-def transfer(results: Results) -> list[dict[str, Any]]:
-    """Return the transfer matrix of every cell whose probes are all there, with what follows from it."""
-    rows = []
-    for cell, found in results.cells.items():
-        tasks = [task.card.name for task in results.grid.tasks(cell)]
-        if len(found.probes) != (len(tasks) + 1) * len(tasks):
-            continue
-        for family in results.families:
-            whole = np.array(
-                [[accuracy(found.probes[i, name], family) for name in tasks] for i in range(len(tasks) + 1)]
-            )
-            untouched, matrix = whole[0], whole[1:]
-            rows.append(
-                {
-                    "arm": cell.arm,
-                    "stream": cell.stream,
-                    "order": cell.order,
-                    "seed": cell.seed,
-                    "family": family,
-                    "tasks": tasks,
-                    "untouched": untouched.tolist(),
-                    "matrix": matrix.tolist(),
-                    "final": metrics.final_accuracy(matrix),
-                    "learning": metrics.learning_accuracy(matrix),
-                    "forward": metrics.forward_transfer(matrix, untouched),
-                    "backward": metrics.backward_transfer(matrix),
-                    "forgetting": metrics.forgetting(matrix),
-                }
-            )
     return rows
 
 
@@ -253,6 +183,7 @@ def base_models(cells: Iterable[CellResult]) -> list[str]:
     return sorted({started.base_model for cell in cells for started in cell.begun})
 
 
-def _mean(values: Iterable[float] | Sequence[float]) -> float:
+def mean(values: Iterable[float]) -> float:
+    """Return the mean of those that are not NaN."""
     known = [value for value in values if not math.isnan(value)]
     return float(np.mean(known)) if known else math.nan

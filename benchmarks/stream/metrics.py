@@ -25,21 +25,47 @@ def learning_accuracy(R_T_T: Array) -> float:
     return float(np.diag(R_T_T).mean())
 
 
+def forward_by_task(R_T_T: Array, untouched_T: Array) -> Array:
+    """Return what each task gains from those before it, before it is worked on: `R[i - 1, i] - untouched[i]`, shape (T,).
+
+    NaN for the first one.
+    """
+    return np.concatenate([[math.nan], np.diag(R_T_T, 1) - untouched_T[1:]])
+
+
+def backward_by_task(R_T_T: Array) -> Array:
+    """Return what each task gains from those after it: `R[-1, i] - R[i, i]`, shape (T,). NaN for the last one."""
+    return np.concatenate([(R_T_T[-1] - np.diag(R_T_T))[:-1], [math.nan]])
+
+
+def forgetting_by_task(R_T_T: Array) -> Array:
+    """Return how far each task ends below the best it has been: `max over l < T of R[l, j] - R[T, j]`, shape (T,).
+
+    NaN for the last one. The best of several noisy figures is too high, so without any forgetting this is above 0;
+    the backward transfer has no such lean.
+    """
+    best_T = R_T_T[:-1, :-1].max(axis=0) if len(R_T_T) > 1 else np.empty(0)
+    return np.concatenate([best_T - R_T_T[-1, :-1], [math.nan]])
+
+
 def forward_transfer(R_T_T: Array, untouched_T: Array) -> float:
-    """Return what tasks gain from those before them, before they are worked on: mean of `R[i - 1, i] - untouched[i]`."""
-    if len(R_T_T) < 2:
-        return math.nan
-    return float((np.diag(R_T_T, 1) - untouched_T[1:]).mean())
+    """Return the mean of `forward_by_task`."""
+    return _mean(forward_by_task(R_T_T, untouched_T))
 
 
 def backward_transfer(R_T_T: Array) -> float:
-    """Return what tasks gain from those after them: mean of `R[-1, i] - R[i, i]` over all but the last."""
-    return float((R_T_T[-1] - np.diag(R_T_T))[:-1].mean()) if len(R_T_T) > 1 else math.nan
+    """Return the mean of `backward_by_task`."""
+    return _mean(backward_by_task(R_T_T))
 
 
 def forgetting(R_T_T: Array) -> float:
-    """Return how far tasks end below the best they have been: mean of `max over l < T of R[l, j] - R[T, j]`."""
-    return float((R_T_T[:-1, :-1].max(axis=0) - R_T_T[-1, :-1]).mean()) if len(R_T_T) > 1 else math.nan
+    """Return the mean of `forgetting_by_task`."""
+    return _mean(forgetting_by_task(R_T_T))
+
+
+def _mean(values: Array) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else math.nan
 
 
 class Curve(NamedTuple):

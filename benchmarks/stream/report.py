@@ -10,20 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stream.arms import MEANT
-from benchmarks.stream.comparing import (
-    Results,
-    arm_rows,
-    base_models,
-    bounds,
-    comparisons,
-    reaching,
-    transfer,
-)
+from benchmarks.stream.comparing import Results, arm_rows, base_models, bounds, comparisons
 from benchmarks.stream.curves import kept_curves
 from benchmarks.stream.figures import figures
+from benchmarks.stream.goals import goals
 from benchmarks.stream.grid import Grid
+from benchmarks.stream.reaching import reaching
 from benchmarks.stream.reading import read_cell
 from benchmarks.stream.running import CELLS, missing
+from benchmarks.stream.transfer import transfer, transfer_means
 from synlearner.events.files import cannot_write
 
 Rows = Sequence[Mapping[str, Any]]
@@ -40,20 +35,14 @@ def write_report(out: Path, grid: Grid) -> dict[str, Any]:
     """Write `report/` in *out* and return what `report.json` holds."""
     results = read_results(out, grid)
     folder = out / "report"
-    tables = {
-        "arms": arm_rows(results),
-        "comparisons": comparisons(results),
-        "tasks": bounds(results),
-        "reaching": reaching(results),
-        "transfer": transfer(results),
-        "results": [_flat(asdict(task)) for task in results.tasks()],
-    }
+    tables = _results_tables(results)
     drawn = figures(results, tables["comparisons"], tables["transfer"])
     data = {
         "grid": grid.file.model_dump(mode="json"),
         "cells": len(grid.cells),
         "missing": missing(out, grid, list(results.cells.values())),
         "base_models": base_models(results.cells.values()),
+        "hours": sum(task.seconds for task in results.tasks()) / 3600,
         "digests": {cell.name: found.digests for cell, found in results.cells.items() if found.digests},
         **tables,
     }
@@ -68,6 +57,21 @@ def write_report(out: Path, grid: Grid) -> dict[str, Any]:
     except OSError as error:
         raise cannot_write(folder, error) from error
     return data
+
+
+def _results_tables(results: Results) -> dict[str, list[dict[str, Any]]]:
+    compared, reached, matrices = comparisons(results), reaching(results), transfer(results)
+    means = transfer_means(matrices)
+    return {
+        "goals": goals(compared, reached, means),
+        "arms": arm_rows(results),
+        "comparisons": compared,
+        "tasks": bounds(results),
+        "reaching": reached,
+        "transfer": matrices,
+        "transfer_means": means,
+        "results": [_flat(asdict(task)) for task in results.tasks()],
+    }
 
 
 def _flat(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
@@ -112,6 +116,7 @@ def _page(results: Results, data: Mapping[str, Any], drawn: Mapping[str, bytes])
         cells=data["cells"],
         missing=data["missing"],
         base_models=data["base_models"],
+        hours=data["hours"],
         curves=bool(results.curves),
         tables=_tables(data, drawn),
         common=[*MEANT, *results.grid.file.settings],
@@ -121,6 +126,7 @@ def _page(results: Results, data: Mapping[str, Any], drawn: Mapping[str, bytes])
 
 def _tables(data: Mapping[str, Any], drawn: Mapping[str, bytes]) -> list[dict[str, Any]]:
     return [
+        _table("What the claim asks for", data["goals"], 3, "Experience helps if all of these are reached."),
         _table(
             "What each arm came to",
             data["arms"],
@@ -138,6 +144,7 @@ def _tables(data: Mapping[str, Any], drawn: Mapping[str, bytes]) -> list[dict[st
         ),
         _table("Task by task, with the bounds", data["tasks"], 3, "Accuracy of students of seeds alone, of the untrained policy's samples, of all real data; then of each arm."),
         _table("Tokens to the accuracy at which isolated ends", data["reaching"], 4, "The first point of the curve that is there, by one rule for both."),
+        _table("Transfer", data["transfer_means"], 3, "Means over tasks and matrices, 95 % as above. Forgetting is above 0 by noise alone."),
         _table(
             "Transfer matrices",
             [{k: v for k, v in row.items() if k not in {"matrix", "untouched", "tasks"}} for row in data["transfer"]],

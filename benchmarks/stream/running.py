@@ -35,7 +35,7 @@ def run_grid(grid: Grid, out: Path, *, jobs: int = 1, tools: Tools | None = None
     Args:
         grid: What to run.
         out: A folder of its own.
-        jobs: Cells at a time, each in a process. Two on two cores are slower than one after the other.
+        jobs: Cells at a time, each in a process. As many as cores pay off with `policy.threads=1`, and only with it.
         tools: What tests put in the place of models; with one job.
         log: Where progress goes.
 
@@ -107,15 +107,15 @@ def _end_with_parent() -> None:
 
 def _run_apart(out: Path, cell: Cell) -> None:
     grid = kept_grid(out)
-    run_whole(out, grid, cell, Progress(grid, out, [cell], sys.stderr), Tools())
+    run_whole(out, grid, cell, Progress(grid, out, [cell], sys.stderr, of=" of the cell"), Tools())
 
 
 class Progress:
     """Lines about where a grid is and how long it will take, from what tasks of each arm have taken so far."""
 
-    def __init__(self, grid: Grid, out: Path, left: Sequence[Cell], log: TextIO) -> None:
+    def __init__(self, grid: Grid, out: Path, left: Sequence[Cell], log: TextIO, of: str = "") -> None:
         self.cell = left[0] if left else None
-        self._grid, self._out, self._log = grid, out, log
+        self._log, self._of = log, of
         self._left = {cell: len(grid.tasks(cell)) for cell in left}
         self._begun = time.monotonic()
         self._seconds: dict[str, list[float]] = {arm: [] for arm in grid.arms}
@@ -134,7 +134,7 @@ class Progress:
         assert self.cell is not None
         done, whole = work(state)
         left = self.time_left(min(1.0, done / whole) if not task.startswith("probe") else 0.0)
-        times = duration(time.monotonic() - self._begun) + (f", about {duration(left)} left" if left else "")
+        times = duration(time.monotonic() - self._begun) + (f", about {duration(left)} left{self._of}" if left else "")
         print(f"[{times}] {self.cell.name} {task}: {what}", file=self._log, flush=True)
 
     def ended(self, task: str, seconds: float) -> None:

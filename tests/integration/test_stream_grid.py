@@ -128,13 +128,25 @@ def test_the_report_says_what_the_logs_say(whole: Path) -> None:
     assert contrast["difference"] == pytest.approx(sum(by["full", s] - by["plain", s] for s in (0, 1)) / 2)
     assert contrast["low"] <= contrast["difference"] <= contrast["high"]
     assert len(data["transfer"]) == 4
+    forward = next(r for r in data["transfer_means"] if (r["measure"], r["family"]) == ("forward", "embedding"))
+    matrices = [row for row in data["transfer"] if row["family"] == "embedding"]
+    assert forward["mean"] == pytest.approx(sum(row["forward"] for row in matrices) / 2)
+    assert {row["reached"] for row in data["goals"]} <= {"yes", "no"}
+    assert data["hours"] == pytest.approx(sum(t["seconds"] for t in data["results"]) / 3600)
     page = (whole / "out" / "report" / "report.html").read_text()
     assert "data:image/png" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     kept = json.loads((whole / "out" / "report" / "report.json").read_text())
     assert kept["digests"]["small.plain.o0.s0"] == data["digests"]["small.plain.o0.s0"]
     names = {path.name for path in (whole / "out" / "report").iterdir()}
-    assert {"arms.csv", "comparisons.csv", "results.csv", "forest_embedding.png", "curves_tfidf.png"} <= names
+    assert {
+        "goals.csv",
+        "arms.csv",
+        "comparisons.csv",
+        "results.csv",
+        "forest_embedding.png",
+        "curves_tfidf.png",
+    } <= names
 
 
 def test_tokens_are_those_of_the_log_and_stay_within_a_round_of_the_cap(whole: Path) -> None:
