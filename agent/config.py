@@ -7,7 +7,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from synlearner.agent.judge_settings import JudgeSettings, NliSettings
+from synlearner.agent.judge_settings import JudgeSettings, NliSettings, TuningSettings
 from synlearner.agent.policy_settings import PolicySettings, ServerSettings, SettingsPart
 from synlearner.errors import ConfigError
 
@@ -244,6 +244,7 @@ class Settings(SettingsPart):
     reward: RewardSettings = RewardSettings()
     user_reward: UserRewardSettings = UserRewardSettings()
     judges: JudgeSettings = JudgeSettings()
+    tuning: TuningSettings = TuningSettings()
     nli: NliSettings = NliSettings()
     memory: MemorySettings = MemorySettings()
     delivery: DeliverySettings = DeliverySettings()

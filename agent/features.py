@@ -35,6 +35,13 @@ def embed_rows(embedder: Embedder, card: Card, rows: Sequence[Row]) -> Matrix:
     return _side_by_side(embedder.embed, embedder.dimension, card, rows)
 
 
+def meaning_rows(card: Card) -> list[Row]:
+    """Return what the labels mean, a row each, in their order; none where a label has no meaning, or tells how two texts relate."""
+    if card.kind != "classification" or not all(card.labels.values()):
+        return []
+    return [dict.fromkeys(card.fields, f"{label}: {meaning}") for label, meaning in card.labels.items()]
+
+
 def word_rows(embedder: Embedder, card: Card, rows: Sequence[Row]) -> Matrix:
     """Return rows as `embed_rows` does, of the embedder's view on words alone: neither their order nor their context.
 

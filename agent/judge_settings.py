@@ -18,6 +18,16 @@ class JudgeSettings(SettingsPart):
     """From which gap on, sure by two standard errors, there is an alarm (`synlearner.agent.comparing`)."""
 
 
+class TuningSettings(SettingsPart):
+    """How the encoder of the judge of fidelity learns a task's labels from its seeds (`synlearner.agent.tuning`)."""
+
+    steps: Annotated[int, Field(ge=0, le=1000)] = 20
+    """Optimiser steps; 0: its vectors are those that students have."""
+    rate: Annotated[float, Field(gt=0, le=1)] = 5e-5
+    batch: Annotated[int, Field(ge=4, le=256)] = 32
+    """Seeds of a step."""
+
+
 class NliSettings(SettingsPart):
     """A judge of fidelity by choice: a model of natural language inference (`synlearner.agent.nli`)."""
 

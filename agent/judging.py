@@ -21,6 +21,7 @@ from synlearner.agent.rescue import is_rescued
 from synlearner.agent.scoring import PoolSample, RoundScores, Utility, judge_reference, read_reference, score_round
 from synlearner.agent.surprise import CannotTell, Surprise
 from synlearner.agent.task_state import TaskState
+from synlearner.agent.tuning import TunedJudge, tunable, tuned
 from synlearner.agent.user_reward import Reward, RewardFailure
 from synlearner.agent.utility import utilities
 from synlearner.agent.vectors import Vectors
@@ -57,12 +58,9 @@ class Scorer:
 
     def judge(self, task: TaskState, settings: Settings) -> Judge:
         """Return the judge of fidelity of the round at hand: it has learnt from no sample of it."""
-        share = settings.reward.meaning
 
         def make() -> Judge:
-            meanings = self._vectors.of_meanings(task.card) if share else None
-            mine = make_judge(task.card, self._vectors.of_seeds(task.card), meanings, share)
-            return self._with_nli(mine, task.card, settings)
+            return self._with_nli(self._of_seeds(task.card, settings), task.card, settings)
 
         seeds = self._once("training", (task.seq,), make)
         earlier = _learnt_from(task)
@@ -72,6 +70,15 @@ class Scorer:
         key = (task.seq, *(sample.seq for sample in earlier))
         student = self._once("student", key, lambda: StudentJudge(task.card, *self._known(task, earlier)))
         return SharedJudge(seeds, student, settings.reward.student)
+
+    def _of_seeds(self, card: Card, settings: Settings) -> Judge:
+        """Return the judge that has learnt from the seeds, with an encoder that has too where it can."""
+        share = settings.reward.meaning
+        encoder = tunable(self._embedder, card) if settings.tuning.steps else None
+        if encoder is not None:
+            return TunedJudge(tuned(encoder, card, settings.tuning, settings.policy.threads), card, share)
+        meanings = self._vectors.of_meanings(card) if share else None
+        return make_judge(card, self._vectors.of_seeds(card), meanings, share)
 
     def _with_nli(self, judge: Judge, card: Card, settings: Settings) -> Judge:
         """Return *judge* with the say of a model of natural language inference, where one is named and there are labels."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from synlearner.agent.cards import Card, Row
-from synlearner.agent.features import Matrix, embed_rows, pack_matrix, unpack_matrix
+from synlearner.agent.features import Matrix, embed_rows, meaning_rows, pack_matrix, unpack_matrix
 from synlearner.agent.scoring import PoolSample
 from synlearner.events.blobs import BlobStore
 from synlearner.memory import Embedder
@@ -37,11 +37,9 @@ class Vectors:
         return self._seeds[1]
 
     def of_meanings(self, card: Card) -> Matrix | None:
-        """Return the vectors of the labels' meanings; None where a label has none, or where they say how two texts relate."""
-        if card.kind != "classification" or not all(card.labels.values()):
-            return None
-        texts = [f"{label}: {meaning}" for label, meaning in card.labels.items()]
-        return self.embed(card, [dict.fromkeys(card.fields, text) for text in texts])
+        """Return the vectors of `meaning_rows`; None where there are none."""
+        rows = meaning_rows(card)
+        return self.embed(card, rows) if rows else None
 
     def of_pool(self, pool: Sequence[PoolSample], card: Card) -> Matrix:
         """Return the recorded vectors of *pool*, in its order."""

@@ -1,7 +1,7 @@
 """all-MiniLM-L6-v2 in plain numpy."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -65,15 +65,15 @@ class MiniLM:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = Path(folder)
+        self.folder = Path(folder)
         for name in ("model.safetensors", "tokenizer.json", "config.json"):
-            if not (self._folder / name).is_file():
+            if not (self.folder / name).is_file():
                 raise ModelError(
-                    f"{self._folder / name} is missing: {MODEL_NAME} needs it; run `synlearner fetch` once more"
+                    f"{self.folder / name} is missing: {MODEL_NAME} needs it; run `synlearner fetch` once more"
                 )
-        config = _read_json(self._folder / "config.json")
+        config = _read_json(self.folder / "config.json")
         if (config.get("model_type"), config.get("hidden_act")) != ("bert", "gelu"):
-            raise ModelError(f"{self._folder} holds a {config.get('model_type')!r} model: {MODEL_NAME} is a BERT")
+            raise ModelError(f"{self.folder} holds a {config.get('model_type')!r} model: {MODEL_NAME} is a BERT")
         self.dimension = int(config["hidden_size"])
         self._heads = int(config["num_attention_heads"])
         self._layer_count = int(config["num_hidden_layers"])
@@ -82,7 +82,7 @@ class MiniLM:
     @cached_property
     def fingerprint(self) -> str:
         """`minilm-` and the first 16 hex digits of the SHA-256 of the weights."""
-        with (self._folder / "model.safetensors").open("rb") as file:
+        with (self.folder / "model.safetensors").open("rb") as file:
             return f"minilm-{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
 
     def embed(self, texts: Sequence[str]) -> Matrix:
@@ -99,6 +99,15 @@ class MiniLM:
             rows[order[start:stop]] = self._forward([ids[place] for place in order[start:stop]])
             start = stop
         return rows
+
+    def with_weights(self, weights: Mapping[str, Matrix]) -> "MiniLM":
+        """Return the same encoder with other *weights*, by the names in `model.safetensors`.
+
+        Its fingerprint says no more than that, so that its vectors are never taken for this one's.
+        """
+        other = MiniLM(self.folder)
+        vars(other).update(fingerprint=f"{self.fingerprint}-tuned", _weights=dict(weights), _tokenizer=self._tokenizer)
+        return other
 
     def embed_words(self, texts: Sequence[str]) -> Matrix:
         """Return one unit row per text: the mean of its word pieces' own vectors, which no layer has read together.
@@ -118,7 +127,7 @@ class MiniLM:
     def _tokenizer(self) -> Any:
         from tokenizers import Tokenizer  # noqa: PLC0415 - only who embeds pays for it
 
-        tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
+        tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
         tokenizer.enable_truncation(MAX_TOKENS)
         tokenizer.no_padding()
         return tokenizer
@@ -127,7 +136,7 @@ class MiniLM:
     def _weights(self) -> dict[str, Matrix]:
         from safetensors.numpy import load_file  # noqa: PLC0415
 
-        return {name: array for name, array in load_file(self._folder / "model.safetensors").items()
+        return {name: array for name, array in load_file(self.folder / "model.safetensors").items()
                 if array.dtype == np.float32}  # fmt: skip
 
     @cached_property

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from synlearner.agent.tuning import Tunable
 from synlearner.memory import Embedder, default_embedder
 
 LONG = 64
@@ -19,7 +20,7 @@ LONG = 64
 
 
 class Remembering:
-    """As *embedder*, whose view on words it passes on."""
+    """As *embedder*, whose view on words it passes on, and how it is tuned."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
@@ -28,6 +29,8 @@ class Remembering:
         self.fingerprint = embedder.fingerprint
         if hasattr(embedder, "embed_words"):
             self.embed_words = embedder.embed_words
+        if isinstance(embedder, Tunable):
+            self.folder, self.with_weights = embedder.folder, embedder.with_weights
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return one unit row per text, in order."""
