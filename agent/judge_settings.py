@@ -21,8 +21,8 @@ class JudgeSettings(SettingsPart):
 class TuningSettings(SettingsPart):
     """How the encoder of the judge of fidelity learns a task's labels from its seeds (`synlearner.agent.tuning`)."""
 
-    steps: Annotated[int, Field(ge=0, le=1000)] = 20
-    """Optimiser steps; 0: its vectors are those that students have."""
+    steps: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Optimiser steps, by choice (20 were measured: docs/LOG.md); 0: its vectors are those that students have."""
     rate: Annotated[float, Field(gt=0, le=1)] = 5e-5
     batch: Annotated[int, Field(ge=4, le=256)] = 32
     """Seeds of a step."""

@@ -21,7 +21,7 @@ from synlearner.agent.rescue import is_rescued
 from synlearner.agent.scoring import PoolSample, RoundScores, Utility, judge_reference, read_reference, score_round
 from synlearner.agent.surprise import CannotTell, Surprise
 from synlearner.agent.task_state import TaskState
-from synlearner.agent.tuning import TunedJudge, tunable, tuned
+from synlearner.agent.tuning import tuned_judge
 from synlearner.agent.user_reward import Reward, RewardFailure
 from synlearner.agent.utility import utilities
 from synlearner.agent.vectors import Vectors
@@ -73,10 +73,10 @@ class Scorer:
 
     def _of_seeds(self, card: Card, settings: Settings) -> Judge:
         """Return the judge that has learnt from the seeds, with an encoder that has too where it can."""
+        found = tuned_judge(self._embedder, card, settings)
+        if found is not None:
+            return found
         share = settings.reward.meaning
-        encoder = tunable(self._embedder, card) if settings.tuning.steps else None
-        if encoder is not None:
-            return TunedJudge(tuned(encoder, card, settings.tuning, settings.policy.threads), card, share)
         meanings = self._vectors.of_meanings(card) if share else None
         return make_judge(card, self._vectors.of_seeds(card), meanings, share)
 

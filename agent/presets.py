@@ -40,7 +40,6 @@ FAITHFUL: Mapping[str, tuple[Any, str]] = {
     "reward.min_fidelity": (-1.0, "nothing is verified: all that can be read is kept"),
     "reward.min_quality": (0.0, "the same"),
     "reward.meaning": (0.0, "no likeness to what a label means"),
-    "tuning.steps": (0, "no judge that is trained"),
     "delivery.untrained": (False, "there is no untrained policy beside the trained one"),
     "delivery.rescue": (False, "what was not asked for is not looked at"),
     "delivery.near_meaning": (None, "near-duplicates stay: nothing is compared"),

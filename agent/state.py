@@ -125,7 +125,6 @@ def apply(state: RunState, event: Event) -> RunState:
 BEFORE: Mapping[str, Any] = {
     "judges": {"held_out": False, "second_field": False},
     "delivery": {"untrained": False, "rescue": False},
-    "tuning": {"steps": 0},
 }
 """What was so in runs from before there was a setting for it."""
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from synlearner.agent.build import limit_threads
 from synlearner.agent.cards import Card, Row
+from synlearner.agent.config import Settings
 from synlearner.agent.features import Matrix, embed_rows, meaning_rows
 from synlearner.agent.judge import Scores, make_judge
 from synlearner.agent.judge_settings import TuningSettings
@@ -67,9 +68,14 @@ class TunedJudge:
         return self._judge.fidelity(self._read[1], labels)
 
 
-def tunable(embedder: Embedder, card: Card) -> Tunable | None:
-    """Return *embedder* if it can learn from the seeds of *card*: not of pairs, whose labels are no matter of either text."""
-    return embedder if isinstance(embedder, Tunable) and card.kind == "classification" else None
+def tuned_judge(embedder: Embedder, card: Card, settings: Settings) -> TunedJudge | None:
+    """Return the judge of *card* with an encoder that has learnt from its seeds; None where it cannot, or is not to.
+
+    It cannot where the embedder has no weights to move, and not for pairs, whose labels are no matter of either text.
+    """
+    if not (settings.tuning.steps and isinstance(embedder, Tunable) and card.kind == "classification"):
+        return None
+    return TunedJudge(tuned(embedder, card, settings.tuning, settings.policy.threads), card, settings.reward.meaning)
 
 
 def tuned(embedder: Tunable, card: Card, settings: TuningSettings, threads: int) -> Embedder:
@@ -78,7 +84,7 @@ def tuned(embedder: Tunable, card: Card, settings: TuningSettings, threads: int)
     The same seeds give the same weights, inside one numeric fingerprint.
 
     Args:
-        embedder: See `tunable`.
+        embedder: Whose weights to begin with; they stay what they are.
         card: With labels and seeds.
         settings: How long and how fast it learns.
         threads: That compute; part of the fingerprint.
@@ -88,10 +94,10 @@ def tuned(embedder: Tunable, card: Card, settings: TuningSettings, threads: int)
     from synlearner.policies.determinism import deterministic  # noqa: PLC0415 - loads torch
 
     limit_threads(threads)
-    rows = [*card.seeds, *meaning_rows(card)]
-    labels = [*(row["label"] for row in card.seeds), *(card.labels if meaning_rows(card) else ())]
+    meant = meaning_rows(card)
+    labels = [*(row["label"] for row in card.seeds), *(card.labels if meant else ())]
     with deterministic(torch.device("cpu")):
-        encoder = _Encoder(embedder.folder, card, rows)
+        encoder = _Encoder(embedder.folder, card, [*card.seeds, *meant])
         _train(encoder, labels, settings)
         return embedder.with_weights(encoder.weights())
 

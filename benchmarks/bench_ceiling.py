@@ -23,12 +23,13 @@ import numpy as np
 from synlearner.agent.cards import Card, Row, Task, load_stream
 from synlearner.agent.config import Settings
 from synlearner.agent.delivery import choose_dataset
-from synlearner.agent.features import Matrix, embed_rows
+from synlearner.agent.features import Matrix, embed_rows, meaning_rows
 from synlearner.agent.judge import Judge, make_judge
 from synlearner.agent.rewards import quality, worth
 from synlearner.agent.scoring import PoolSample
 from synlearner.agent.state import RunState, apply
 from synlearner.agent.students import LabelledSet, score_student
+from synlearner.agent.tuning import tuned_judge
 from synlearner.events import Home
 from synlearner.events.types import TaskFinished
 from synlearner.memory import default_embedder
@@ -68,10 +69,10 @@ def real_rows(task: Task) -> Real:
     card, embedder, settings = task.card, default_embedder(), Settings()
     labels = [row["label"] for row in task.real_train.rows]
     rows = [{field: row[field] for field in card.fields} for row in task.real_train.rows]
-    meanings = [f"{label}: {meaning}" for label, meaning in card.labels.items()]
-    described = all(card.labels.values()) and card.kind == "classification"
-    meanings_C_D = embed_rows(embedder, card, [dict.fromkeys(card.fields, text) for text in meanings])
-    judge = make_judge(card, embed_rows(embedder, card, card.seeds), meanings_C_D if described else None)
+    meant = meaning_rows(card)
+    judge = tuned_judge(embedder, card, settings) or make_judge(
+        card, embed_rows(embedder, card, card.seeds), embed_rows(embedder, card, meant) if meant else None
+    )
     vectors = embed_rows(embedder, card, rows)
     test = LabelledSet(
         task.test.rows, [row["label"] for row in task.test.rows], embed_rows(embedder, card, task.test.rows)

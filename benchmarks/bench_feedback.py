@@ -7,6 +7,9 @@
 Judges see eight rows a label of `real_train` as seeds, and are asked of other rows of it with their own label and with
 a wrong one: the area under the ROC curve (AUC), and how often the own label is the likeliest. Test files are not read.
 
+`seeds` is a classifier of those rows, `seeds_and_meanings` what the labels mean beside it, and `tuned` the same on the
+vectors of an encoder that has learnt from them (`tuning.steps=20`).
+
 `--pool 32` asks the student of `reward.student`, too: it learns from the seeds and so many more rows of each label, as
 they are (`clean`) and with a wrong label for every fifth (`wrong`). `alone` it has all of the say, `half` it shares with
 the judge of seeds and meanings. Of pairs, `less_relation` is that judge less what the second field gives away, by a probe
@@ -38,8 +41,10 @@ from synlearner.agent.crossfit import SharedJudge, StudentJudge, newest
 from synlearner.agent.diversity import leave_one_out_gains
 from synlearner.agent.features import Matrix, word_rows
 from synlearner.agent.judge import Judge, Scores, make_judge
+from synlearner.agent.judge_settings import TuningSettings
 from synlearner.agent.likelihood import Likelihood, MeasuredLikelihood
 from synlearner.agent.probe import SecondFieldProbe, has_second, told_by_second
+from synlearner.agent.tuning import tuned_judge
 from synlearner.agent.vectors import Vectors
 from synlearner.events.blobs import BlobStore
 from synlearner.memory import Embedder, default_embedder
@@ -135,6 +140,8 @@ def study(
         seeded = card.model_copy(update={"seeds": [rows[i] for i in chosen]})
         judges = {"seeds": make_judge(seeded, matrix[chosen])}
         judges["seeds_and_meanings"] = make_judge(seeded, matrix[chosen], meanings, share)
+        tuned = tuned_judge(embedder, seeded, Settings(tuning=TuningSettings(steps=20)))
+        judges |= {"tuned": tuned} if tuned else {}
         judges["held_out"] = make_judge(seeded, words[chosen])
         if more:
             first, mine = judges["seeds_and_meanings"], [rows[i]["label"] for i in chosen]

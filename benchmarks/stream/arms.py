@@ -16,7 +16,7 @@ FIXED = (
 )  # fmt: skip
 """Nothing is learnt within a task either: one way to ask, for as long as samples are lacking."""
 
-UNJUDGED = ("reward.min_fidelity=-1", "reward.min_quality=0", "loop.oversample=1.0", "tuning.steps=0")
+UNJUDGED = ("reward.min_fidelity=-1", "reward.min_quality=0", "loop.oversample=1.0")
 """No judge: the first samples that pass the gates (form, length, copies, label words) are delivered."""
 
 

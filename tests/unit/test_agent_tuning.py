@@ -18,8 +18,7 @@ from synlearner.agent.config import parse_settings
 from synlearner.agent.features import embed_rows
 from synlearner.agent.judge import SeedsJudge
 from synlearner.agent.judge_settings import TuningSettings
-from synlearner.agent.presets import preset
-from synlearner.agent.tuning import TEMPERATURE, TunedJudge, batches, contrast, tunable, tuned
+from synlearner.agent.tuning import TEMPERATURE, TunedJudge, batches, contrast, tuned, tuned_judge
 from synlearner.memory import Embedder, HashEmbedder
 from synlearner.memory.embedders import model_folder
 from synlearner.memory.minilm import MiniLM
@@ -147,14 +146,11 @@ def test_rows_that_are_asked_again_are_read_once(encoder: MiniLM) -> None:
 
 
 def test_pairs_and_embedders_without_weights_are_left_as_they_are(encoder: MiniLM) -> None:
-    assert tunable(encoder, TOPICS) is encoder
-    assert tunable(encoder, checked(PAIR)) is None
-    assert tunable(HashEmbedder(), TOPICS) is None
-
-
-def test_the_faithful_preset_has_no_trained_judge() -> None:
-    assert preset("faithful").tuning.steps == 0
-    assert parse_settings(["tuning.steps=5"]).tuning.steps == 5
+    short = parse_settings(["tuning.steps=1", "policy.threads=1"])
+    assert isinstance(tuned_judge(encoder, TOPICS, short), TunedJudge)
+    assert tuned_judge(encoder, checked(PAIR), short) is None
+    assert tuned_judge(HashEmbedder(), TOPICS, short) is None
+    assert tuned_judge(encoder, TOPICS, parse_settings([])) is None
 
 
 @pytest.mark.slow
@@ -171,5 +167,5 @@ def test_on_real_questions_it_knows_more_than_the_encoder_as_it_is() -> None:
     of = checked(card() | {"labels": dict.fromkeys(kinds, ""), "seeds": seeds, "fields": {"text": {"words": [1, 40]}}})
     embedder = MiniLM(model_folder())
     before = right(SeedsJudge(of, embed_rows(embedder, of, of.seeds)), of, test, embedder)
-    after = right(TunedJudge(tuned(embedder, of, TuningSettings(), 1), of, 0.5), of, test, embedder)
+    after = right(TunedJudge(tuned(embedder, of, TuningSettings(steps=20), 1), of, 0.5), of, test, embedder)
     assert after > before + 0.08
