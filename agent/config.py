@@ -227,6 +227,8 @@ class StudentSettings(SettingsPart):
     """At the end students are also trained on so many delivered samples, twice as many, and so on; 0: on all alone."""
     utility: Annotated[float, Field(ge=0)] = 0.0
     """Weight of samples' utility to a student in what strategies are thought to bring, beside gains' 1; 0 asks nobody."""
+    balanced: bool = True
+    """Whether labels weigh the same in what they learn, however many samples of each could be had."""
     encoder: str = "minilm"
     """What a transformer student is made of: `minilm`, or a folder with a BERT-like encoder."""
 

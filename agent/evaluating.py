@@ -84,6 +84,7 @@ def _scores(
                 bootstrap=settings.bootstrap,
                 seed=derive_seed(_root(state, split), family, source),
                 encoder=settings.encoder,
+                balanced=settings.balanced,
             )
             yield StudentScored(
                 family=family,

@@ -53,7 +53,14 @@ def encoder_folder(name: str) -> Path:
 
 
 def fine_tuned(
-    card: Card, train: Sequence[Row], labels: Sequence[str], scored: Sequence[Row], *, encoder: str, seed: int
+    card: Card,
+    train: Sequence[Row],
+    labels: Sequence[str],
+    scored: Sequence[Row],
+    *,
+    encoder: str,
+    seed: int,
+    balanced: bool = True,
 ) -> np.ndarray:
     """Fine-tune an encoder on *train* and return the labels that it gives to *scored*, shape `(scored,)`.
 
@@ -64,6 +71,7 @@ def fine_tuned(
         scored: Rows to label.
         encoder: See `encoder_folder`.
         seed: Of the head's first weights, dropout, and the order of rows.
+        balanced: Whether labels weigh the same in the loss, however many rows they have.
     """
     import torch  # noqa: PLC0415 - only who asks for this student pays for it
 
@@ -75,7 +83,9 @@ def fine_tuned(
     with torch.random.fork_rng(devices=[]), deterministic(torch.device("cpu")):
         torch.manual_seed(seed % 2**63)
         student = _Student(folder, len(classes))
-        _train(student, student.read(card, train), aims_B)
+        counts_C = torch.bincount(aims_B, minlength=len(classes))
+        weights_C = len(labels) / (len(classes) * counts_C) if balanced else None
+        _train(student, student.read(card, train), aims_B, weights_C)
         found = student.predict(student.read(card, scored))
     return np.array([classes[place] for place in found.tolist()])
 
@@ -85,7 +95,7 @@ def epochs(rows: int) -> int:
     return min(MOST_EPOCHS, max(FEWEST_EPOCHS, math.ceil(SEEN / rows)))
 
 
-def _train(student: "_Student", texts: Sequence[Any], aims_B: "Tensor") -> None:
+def _train(student: "_Student", texts: Sequence[Any], aims_B: "Tensor", weights_C: "Tensor | None") -> None:
     import torch  # noqa: PLC0415
 
     whole = epochs(len(texts))
@@ -100,7 +110,8 @@ def _train(student: "_Student", texts: Sequence[Any], aims_B: "Tensor") -> None:
         order = torch.randperm(len(texts)).tolist()
         for start in range(0, len(order), BATCH):
             batch = order[start : start + BATCH]
-            loss = torch.nn.functional.cross_entropy(student.logits([texts[i] for i in batch]), aims_B[batch])
+            logits_B_C = student.logits([texts[i] for i in batch])
+            loss = torch.nn.functional.cross_entropy(logits_B_C, aims_B[batch], weights_C)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)

@@ -100,6 +100,9 @@ def corrected(probability_N_C: Scores, labels: Sequence[str], classes: Sequence[
     return np.asarray((probability_N_C[np.arange(len(labels)), places] - chance) / (1 - chance), dtype=np.float64)
 
 
-def classifier() -> Any:
-    """Return the untrained classifier of judges and embedding students: deterministic, no random state."""
-    return LogisticRegression(C=10.0, max_iter=2000)
+def classifier(*, balanced: bool = False) -> Any:
+    """Return the untrained classifier of judges and students: deterministic, no random state.
+
+    With *balanced* labels weigh the same, however many rows they have.
+    """
+    return LogisticRegression(C=10.0, max_iter=2000, class_weight="balanced" if balanced else None)

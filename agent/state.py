@@ -125,6 +125,7 @@ def apply(state: RunState, event: Event) -> RunState:
 BEFORE: Mapping[str, Any] = {
     "judges": {"held_out": False, "second_field": False},
     "delivery": {"untrained": False, "rescue": False},
+    "students": {"balanced": False},
 }
 """What was so in runs from before there was a setting for it."""
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.pipeline import make_pipeline
 
@@ -49,6 +48,7 @@ def score_student(
     bootstrap: int,
     seed: int,
     encoder: str = "minilm",
+    balanced: bool = True,
 ) -> StudentFigures:
     """Train a student of *family* on *train*, score it on *scored*.
 
@@ -62,6 +62,7 @@ def score_student(
         bootstrap: Resamples for the interval.
         seed: Of the bootstrap, and of what a transformer begins with.
         encoder: What a transformer is made of.
+        balanced: Whether labels weigh the same in what is learnt, however many rows they have.
 
     Raises:
         ValueError: If *train* has no rows.
@@ -69,7 +70,12 @@ def score_student(
     """
     if not train.rows:
         raise ValueError("a student needs at least one row to learn from")
-    predicted = _predict(family, card, train, scored, encoder, seed)
+    if family == "transformer" and len(set(train.labels)) > 1:
+        predicted = fine_tuned(
+            card, train.rows, train.labels, scored.rows, encoder=encoder, seed=seed, balanced=balanced
+        )
+    else:
+        predicted = _predict(family, card, train, scored, balanced=balanced)
     actual = np.array(scored.labels)
     correct = (predicted == actual).astype(np.float64)
     return StudentFigures(
@@ -90,18 +96,13 @@ def interval(correct: np.ndarray, bootstrap: int, seed: int) -> tuple[float, flo
     return round(float(low), 6), round(float(high), 6)
 
 
-def _predict(family: str, card: Card, train: LabelledSet, scored: LabelledSet, encoder: str, seed: int) -> np.ndarray:
+def _predict(family: str, card: Card, train: LabelledSet, scored: LabelledSet, *, balanced: bool) -> np.ndarray:
     if len(set(train.labels)) == 1:
         constant = DummyClassifier(strategy="most_frequent").fit(np.zeros((len(train.labels), 1)), train.labels)
         return np.asarray(constant.predict(np.zeros((len(scored.labels), 1))))
     if family == "embedding":
-        model = classifier().fit(student_features(train.vectors, card), train.labels)
+        model = classifier(balanced=balanced).fit(student_features(train.vectors, card), train.labels)
         return np.asarray(model.predict(student_features(scored.vectors, card)))
-    if family == "transformer":
-        return fine_tuned(card, train.rows, train.labels, scored.rows, encoder=encoder, seed=seed)
-    words = make_pipeline(
-        TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)),
-        LogisticRegression(C=10.0, max_iter=2000),
-    )
+    words = make_pipeline(TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)), classifier(balanced=balanced))
     words.fit([joined(card, row) for row in train.rows], train.labels)
     return np.asarray(words.predict([joined(card, row) for row in scored.rows]))

@@ -17,7 +17,7 @@ from benchmarks.stream.metrics import Curve
 from benchmarks.stream.reading import vectors_of
 from synlearner.agent.budget import uses_reference
 from synlearner.agent.cards import Task
-from synlearner.agent.config import Settings
+from synlearner.agent.config import Settings, StudentSettings
 from synlearner.agent.features import Matrix, embed_rows
 from synlearner.agent.scoring import PoolSample
 from synlearner.agent.state import RunState, TaskState, apply
@@ -58,7 +58,7 @@ def make_curves(folder: Path, grid: Grid, cell: Cell, embedder: Embedder) -> Cur
         with Home.open(place.home) as home:
             for of, tokens in _finished(home):
                 name = of.card.name
-                found[name] = _curves(home, of, tokens, tasks[name], test, _families(grid, cell))
+                found[name] = _curves(home, of, tokens, tasks[name], test, grid.settings[cell.arm].students)
     text = {task: {family: curve._asdict() for family, curve in families.items()} for task, families in found.items()}
     part = folder / cell.name / f".{FILE}.part"
     part.write_text(json.dumps({"digests": _digests(folder, grid, cell), "tasks": text}), encoding="utf-8")
@@ -92,10 +92,6 @@ def _digests(folder: Path, grid: Grid, cell: Cell) -> dict[str, str]:
     return found
 
 
-def _families(grid: Grid, cell: Cell) -> list[str]:
-    return list(dict.fromkeys(grid.settings[cell.arm].students.families))
-
-
 def _finished(home: Home) -> Iterator[tuple[TaskState, Mapping[int, int]]]:
     """Yield every finished task, and the tokens that were written up to each of its samples."""
     state, written = RunState(), 0
@@ -123,7 +119,7 @@ def in_turn(pool: Sequence[PoolSample]) -> list[PoolSample]:
 
 
 def _curves(
-    home: Home, of: TaskState, tokens: Mapping[int, int], task: Task, test: TestVectors, families: list[str]
+    home: Home, of: TaskState, tokens: Mapping[int, int], task: Task, test: TestVectors, students: StudentSettings
 ) -> dict[str, Curve]:
     pool = in_turn(of.candidates)
     counts = sorted({n for n in (round(share * of.card.samples) for share in SHARES) if 2 <= n <= len(pool)})
@@ -131,11 +127,12 @@ def _curves(
         return {}
     vectors = vectors_of(home, pool)
     scored = test.of(task)
-    found = {}
-    for family in families:
+    found: dict[str, Curve] = {}
+    for family in dict.fromkeys(students.families):
         accuracy = []
         for n in counts:
             first = LabelledSet([s.row for s in pool[:n]], [s.label for s in pool[:n]], np.asarray(vectors[:n]))
-            accuracy.append(score_student(family, of.card, first, scored, bootstrap=100, seed=0).accuracy)
+            figures = score_student(family, of.card, first, scored, bootstrap=100, seed=0, balanced=students.balanced)
+            accuracy.append(figures.accuracy)
         found[family] = Curve(counts, [max(tokens[s.seq] for s in pool[:n]) for n in counts], accuracy)
     return found

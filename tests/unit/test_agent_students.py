@@ -68,6 +68,29 @@ def test_the_same_sets_give_the_same_figures(family: str) -> None:
 
 
 @families
+def test_labels_weigh_the_same_however_many_rows_they_have(family: str) -> None:
+    """40 rows of one label and 8 of the other: the rare one is found more often."""
+    train = [*(row for row in rows(40) if row["label"] == "pets"), *(row for row in rows(8) if row["label"] != "pets")]
+    scored = [row for row in rows(30, 100) if row["label"] != "pets"]
+
+    def found(*, balanced: bool) -> float:
+        return score_student(
+            family, TOPICS, labelled(train), labelled(scored), bootstrap=100, seed=0, balanced=balanced
+        ).accuracy
+
+    assert found(balanced=True) > found(balanced=False)
+
+
+@families
+def test_equal_shares_are_the_same_bits_either_way(family: str) -> None:
+    asked = labelled(rows(30, 100)), labelled(rows(5))
+    even, plain = (
+        score_student(family, TOPICS, asked[1], asked[0], bootstrap=100, seed=0, balanced=b) for b in (True, False)
+    )
+    assert even == plain
+
+
+@families
 def test_pairs_are_taught_too(family: str) -> None:
     of = checked(PAIR)
     data = LabelledSet(of.seeds, [row["label"] for row in of.seeds], vectors_of(of, of.seeds))
