@@ -141,6 +141,7 @@ def arm_rows(results: Results) -> list[dict[str, Any]]:
             "accepted_share": mean(task.accepted / max(1, task.requested) for task in tasks),
             "tokens": mean(task.tokens for task in tasks),
             "tokens_most": max(task.tokens for task in tasks),
+            "tokens_accepted_share": mean(task.tokens_accepted / max(1, task.tokens) for task in tasks),
             "fidelity": mean(task.fidelity for task in tasks),
             "vendi": mean(task.vendi for task in tasks),
             "vendi_untrained": mean(task.vendi_untrained for task in tasks),

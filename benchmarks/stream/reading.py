@@ -15,11 +15,12 @@ from synlearner.agent.constraints import matched
 from synlearner.agent.diversity import distinct_2, vendi
 from synlearner.agent.features import Matrix
 from synlearner.agent.parsing import joined, normal
+from synlearner.agent.rescue import LIKELIEST
 from synlearner.agent.scoring import PoolSample
 from synlearner.agent.state import RunState, TaskState, apply
 from synlearner.agent.vectors import recorded
 from synlearner.events.home import LOG, Home
-from synlearner.events.types import Event, RunFinished, RunStarted, SampleScored, TaskFinished
+from synlearner.events.types import Event, RunFinished, RunStarted, SampleGenerated, SampleScored, TaskFinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,14 @@ class TaskResult:
     """That count against the cap."""
     tokens_untrained: int
     """Of the untrained policy, written for the report, whether or not they count."""
+    tokens_accepted: int
+    """Of accepted samples: a policy that wrote nothing else would need no more for as many."""
     accuracy: Mapping[str, Mapping[str, float]]
     """Student family to what it was trained on (delivered, seeds, untrained, real) to accuracy on the test data."""
     macro_f1: Mapping[str, float]
     """Student family to the macro F1 of the student of the delivered samples."""
     fidelity: float
-    """Mean over the delivered samples: the judge's opinion, chance 0, certainty 1."""
+    """Mean over the delivered samples: the judge's opinion of their label, chance 0, certainty 1."""
     vendi: float
     """Of delivered samples, and of the untrained policy's, equally many of each label on both sides."""
     vendi_untrained: float
@@ -107,33 +110,43 @@ def _read_place(place: Place, found: CellResult) -> None:
 
 def _tasks(home: Home, cell: Cell, before: int = 0, told: CellResult | None = None) -> Iterator[TaskResult]:
     """Yield the tasks whose runs have ended."""
-    state, seconds, result = RunState(), 0.0, None
-    fidelity: dict[int, float] = {}
+    state, seen, result = RunState(), Seen(), None
     for event in home.log.read():
-        seconds += float(event.observed.get("seconds", 0.0))
+        seen.take(event)
         if isinstance(event.fact, RunStarted) and told is not None:
             told.begun.append(event.fact)
             told.versions.append(event.observed.get("versions", {}))
-        if isinstance(event.fact, SampleScored) and event.fact.parts:
-            fidelity[event.fact.sample] = event.fact.parts["fidelity"]
         if isinstance(event.fact, TaskFinished) and state.task is not None:
             before += 1
-            result = _result(home, cell, before, state, state.task, event, fidelity, seconds)
-            fidelity, seconds = {}, 0.0
+            result = _result(home, cell, before, state, state.task, event, seen)
+            seen = Seen()
         state = apply(state, event)
         if isinstance(event.fact, RunFinished) and result is not None:
             yield result
 
 
+@dataclass
+class Seen:
+    """What the events of a task say that no state keeps."""
+
+    seconds: float = 0.0
+    fidelity: dict[int, float] = field(default_factory=dict)
+    """Of each sample, to the label that it has."""
+    tokens: dict[int, int] = field(default_factory=dict)
+    """Of each sample."""
+
+    def take(self, event: Event) -> None:
+        """Take one event in."""
+        self.seconds += float(event.observed.get("seconds", 0.0))
+        fact = event.fact
+        if isinstance(fact, SampleGenerated):
+            self.tokens[event.seq] = len(fact.token_ids)
+        if isinstance(fact, SampleScored) and fact.parts:
+            self.fidelity[fact.sample] = fact.parts[LIKELIEST if fact.label else "fidelity"]
+
+
 def _result(
-    home: Home,
-    cell: Cell,
-    place: int,
-    state: RunState,
-    task: TaskState,
-    event: Event,
-    fidelity: Mapping[int, float],
-    seconds: float,
+    home: Home, cell: Cell, place: int, state: RunState, task: TaskState, event: Event, seen: Seen
 ) -> TaskResult:
     settings, chosen = Settings.model_validate(state.settings), set(task.delivered or ())
     counts = task.counts(untrained=settings.delivery.untrained)
@@ -156,14 +169,15 @@ def _result(
         failed=counts.failed,
         tokens=spent(task, settings),
         tokens_untrained=task.reference_tokens,
+        tokens_accepted=sum(seen.tokens[sample.seq] for sample in task.candidates),
         accuracy=accuracy,
         macro_f1={student.family: student.macro_f1 for student in tests if student.source == "delivered"},
-        fidelity=_mean([fidelity[sample.seq] for sample in delivered]),
+        fidelity=_mean([seen.fidelity[sample.seq] for sample in delivered]),
         vendi=_vendi(home, [delivered[i] for i in mine]),
         vendi_untrained=_vendi(home, [task.reference[i] for i in theirs]),
         compared=len(mine),
         distinct_2=distinct_2([normal(joined(task.card, sample.row)) for sample in delivered]),
-        seconds=round(seconds, 1),
+        seconds=round(seen.seconds, 1),
         run_id=event.run_id,
     )
 

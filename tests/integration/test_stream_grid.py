@@ -29,6 +29,7 @@ from synlearner.events.types import (
     PromptsPlanned,
     RunStarted,
     SampleGenerated,
+    SampleScored,
 )
 
 PARENT = """
@@ -154,20 +155,32 @@ def test_tokens_are_those_of_the_log_and_stay_within_a_round_of_the_cap(whole: P
     for cell in grid.cells:
         for task in read_cell(whole / "out" / CELLS, grid, cell).tasks:
             assert 0 < task.tokens < 300 + 64 * 14
-            assert (task.tokens, task.tokens_untrained) == written(whole / "out" / CELLS / cell.name, task)
+            counted = (task.tokens, task.tokens_untrained, task.tokens_accepted)
+            assert counted == written(whole / "out" / CELLS / cell.name, task)
+            assert 0 < task.tokens_accepted <= task.tokens
 
 
-def written(cell: Path, task: TaskResult) -> tuple[int, int]:
-    """Return the tokens of a task that count against the cap, and those of the untrained policy: `plain` has no floors."""
+def written(cell: Path, task: TaskResult) -> tuple[int, int, int]:
+    """Return the tokens of a task that count against the cap, those of the untrained policy, and those of accepted samples.
+
+    `plain` has no floors, and delivers nothing of the untrained policy.
+    """
     home = cell / (f"home.{task.task}" if task.arm == "isolated" else "home")
     events = {event.seq: event for event in events_of(home) if event.task == task.task}
     tokens = {True: 0, False: 0}
+    accepted = {
+        event.fact.sample for event in events.values() if isinstance(event.fact, SampleScored) and event.fact.accepted
+    }
+    kept = 0
     for event in events.values():
         if isinstance(event.fact, SampleGenerated):
             plan = events[event.causes[0]].fact
             assert isinstance(plan, PromptsPlanned)
-            tokens[plan.purpose == "reference"] += len(event.fact.token_ids)
-    return tokens[False] + (0 if task.arm == "plain" else tokens[True]), tokens[True]
+            is_reference = plan.purpose == "reference"
+            tokens[is_reference] += len(event.fact.token_ids)
+            if event.seq in accepted and not (is_reference and task.arm == "plain"):
+                kept += len(event.fact.token_ids)
+    return tokens[False] + (0 if task.arm == "plain" else tokens[True]), tokens[True], kept
 
 
 def test_a_grid_that_is_done_runs_nothing_and_grows_by_seeds(whole: Path, tmp_path: Path) -> None:

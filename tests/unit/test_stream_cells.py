@@ -17,11 +17,12 @@ from benchmarks.stream.arms import ARMS
 from benchmarks.stream.comparing import Results, comparisons, difference, pairs
 from benchmarks.stream.curves import in_turn
 from benchmarks.stream.grid import Cell, Grid, make_grid, permutations, read_grid
-from benchmarks.stream.reading import CellResult, TaskResult
+from benchmarks.stream.reading import CellResult, Seen, TaskResult
 from benchmarks.stream.remembering import LONG, Remembering
 from synlearner.agent.scoring import PoolSample
 from synlearner.agent.strategies import library
 from synlearner.errors import ConfigError
+from synlearner.events.types import Event, SampleScored
 from synlearner.memory import HashEmbedder
 
 
@@ -106,7 +107,7 @@ def test_a_file_and_options_complete_each_other_and_never_disagree(tmp_path: Pat
 def result(cell: Cell, place: int, task: str, accuracy: float, *, delivered: int = 8) -> TaskResult:
     return TaskResult(
         stream=cell.stream, arm=cell.arm, order=cell.order, seed=cell.seed, place=place, task=task, delivered=delivered,
-        requested=10, accepted=9, failed=0, tokens=100, tokens_untrained=50,
+        requested=10, accepted=9, failed=0, tokens=100, tokens_untrained=50, tokens_accepted=60,
         accuracy={"embedding": {"delivered": accuracy, "seeds": 0.5}}, macro_f1={}, fidelity=0.5, vendi=4.0,
         vendi_untrained=5.0, compared=8, distinct_2=0.9, seconds=1.0, run_id="r",
     )  # fmt: skip
@@ -178,6 +179,18 @@ def test_nothing_delivered_counts_as_nothing_right(tmp_path: Path) -> None:
     tasks[1] = replace(tasks[1], delivered=0, accuracy={"embedding": {"seeds": 0.5}})
     (row,) = comparisons(results)
     assert row["difference"] == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(("label", "fidelity"), [("", -0.4), ("weather", 0.6)])
+def test_the_fidelity_of_a_sample_is_that_to_the_label_it_has(label: str, fidelity: float) -> None:
+    fact = SampleScored(4, True, "", {"text": "rain"}, {"fidelity": -0.4, "likeliest": 0.6}, 0.0, label)
+    event = Event(
+        seq=9, id="9", kind=fact.kind, version=2, run_id="r", task="t", causes=(4,), fact=fact, observed={"seconds": 2},
+        hash="",
+    )  # fmt: skip
+    seen = Seen()
+    seen.take(event)
+    assert (seen.fidelity, seen.seconds) == ({4: fidelity}, 2.0)
 
 
 def test_labels_come_in_turn() -> None:
