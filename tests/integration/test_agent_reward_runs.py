@@ -102,13 +102,19 @@ def test_a_changed_value_or_total_is_found(tmp_path: Path) -> None:
     run_with(tmp_path / "home", write_stream(tmp_path), length)
     prompts: dict[int, tuple[int, int]] = {}
     groups: dict[tuple[int, int], list[tuple[float, int]]] = {}
+    members: dict[tuple[int, int], set[int]] = {}
     for event in events_of(tmp_path / "home"):
         if isinstance(event.fact, SampleGenerated):
             prompts[event.seq] = (event.fact.round, event.fact.prompt)
-        elif isinstance(event.fact, SampleScored) and "user" in event.fact.parts:
-            groups.setdefault(prompts[event.fact.sample], []).append((event.fact.parts["user"], event.seq))
+        elif isinstance(event.fact, SampleScored):
+            prompt = prompts[event.fact.sample]
+            members.setdefault(prompt, set()).add(
+                event.seq
+            )  # gated ones too: their totals are below the worst of the group
+            if "user" in event.fact.parts:
+                groups.setdefault(prompt, []).append((event.fact.parts["user"], event.seq))
     # One that another of its group is above: as the largest of two it would stand where it stood before.
-    group = next(group for group in groups.values() if min(group)[0] < max(group)[0])
+    prompt, group = next((prompt, group) for prompt, group in groups.items() if min(group)[0] < max(group)[0])
     chosen = min(group)[1]
 
     def edit(event: Any) -> Any:
@@ -120,7 +126,7 @@ def test_a_changed_value_or_total_is_found(tmp_path: Path) -> None:
     difference = verify(tmp_path / "edited").first_difference
     assert difference is not None
     assert difference.path == "$.payload.total", "totals do not follow from the values"
-    assert difference.seq in {seq for _, seq in group}
+    assert difference.seq in members[prompt]
 
 
 def test_where_it_fails_the_run_stops_and_goes_on_when_it_is_mended(tmp_path: Path) -> None:
