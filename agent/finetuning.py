@@ -3,15 +3,15 @@
 On the CPU, whatever the policy runs on: equal sets and seeds give equal weights inside one numeric fingerprint.
 """
 
-import inspect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from synlearner.agent.cards import Card, Row
+from synlearner.agent.encoder import Encoder
 from synlearner.errors import ModelError
 from synlearner.policies.fetch import find
 
@@ -124,48 +124,28 @@ class _Student:
 
     def __init__(self, folder: Path, classes: int) -> None:
         import torch  # noqa: PLC0415
-        from tokenizers import Tokenizer  # noqa: PLC0415
-        from transformers import AutoModel  # noqa: PLC0415 - seconds
-        from transformers.utils import logging  # noqa: PLC0415
 
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.enable_truncation(TOKENS)
-        self._tokenizer.no_padding()
-        self._encoder: Any = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).float()
-        self._head = torch.nn.Linear(self._encoder.config.hidden_size, classes)
-        self._has_types = "token_type_ids" in inspect.signature(self._encoder.forward).parameters
+        self._encoder = Encoder(folder, TOKENS)
+        self._head = torch.nn.Linear(self._encoder.network.config.hidden_size, classes)
 
     def parameters(self) -> "list[Tensor]":
         """Return all weights that learn."""
-        return [*self._encoder.parameters(), *self._head.parameters()]
+        return [*self._encoder.network.parameters(), *self._head.parameters()]
 
     def train(self, *, training: bool) -> None:
         """Switch dropout on or off."""
-        self._encoder.train(training)
+        self._encoder.network.train(training)
 
     def read(self, card: Card, rows: Sequence[Row]) -> list[Any]:
         """Return the token ids of rows: of their one field, or of both of a pair."""
         fields = list(card.fields)
-        texts = [tuple(row[field] for field in fields) if len(fields) == 2 else row[fields[0]] for row in rows]
-        return list(self._tokenizer.encode_batch(texts))
+        return self._encoder.read(
+            [tuple(row[field] for field in fields) if len(fields) == 2 else row[fields[0]] for row in rows]
+        )
 
     def logits(self, texts: Sequence[Any]) -> "Tensor":
         """Return one row of logits per text, shape `(B, C)`."""
-        import torch  # noqa: PLC0415
-
-        longest = max(1, *(len(text.ids) for text in texts))
-
-        def padded(rows: Iterator[list[int]]) -> "Tensor":
-            return torch.tensor([row + [0] * (longest - len(row)) for row in rows])
-
-        mask_B_T = padded(text.attention_mask for text in texts)
-        types = {"token_type_ids": padded(text.type_ids for text in texts)} if self._has_types else {}
-        ids_B_T = padded(text.ids for text in texts)
-        hidden = self._encoder(input_ids=ids_B_T, attention_mask=mask_B_T, **types).last_hidden_state
-        weights = mask_B_T.unsqueeze(-1)
-        mean_B_D = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
-        logits: Tensor = self._head(mean_B_D)
+        logits: Tensor = self._head(self._encoder.means(texts))
         return logits
 
     def predict(self, texts: Sequence[Any]) -> "Tensor":

@@ -8,13 +8,14 @@ diversity keep the vectors as they are. On the CPU, whatever the policy runs on.
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
 from synlearner.agent.build import limit_threads
 from synlearner.agent.cards import Card, Row
 from synlearner.agent.config import Settings
+from synlearner.agent.encoder import Encoder
 from synlearner.agent.features import Matrix, embed_rows, meaning_rows
 from synlearner.agent.judge import Scores, make_judge
 from synlearner.agent.judge_settings import TuningSettings
@@ -97,9 +98,9 @@ def tuned(embedder: Tunable, card: Card, settings: TuningSettings, threads: int)
     meant = meaning_rows(card)
     labels = [*(row["label"] for row in card.seeds), *(card.labels if meant else ())]
     with deterministic(torch.device("cpu")):
-        encoder = _Encoder(embedder.folder, card, [*card.seeds, *meant])
-        _train(encoder, labels, settings)
-        return embedder.with_weights(encoder.weights())
+        learner = _Learner(embedder.folder, card, [*card.seeds, *meant])
+        _train(learner, labels, settings)
+        return embedder.with_weights(learner.weights())
 
 
 def batches(labels: Sequence[str], size: int, steps: int) -> Iterator[list[int]]:
@@ -132,53 +133,39 @@ def contrast(rows_B_D: "Tensor", labels: Sequence[str]) -> "Tensor":
     return loss
 
 
-def _train(encoder: "_Encoder", labels: Sequence[str], settings: TuningSettings) -> None:
+def _train(learner: "_Learner", labels: Sequence[str], settings: TuningSettings) -> None:
     import torch  # noqa: PLC0415
 
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=settings.rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(learner.parameters(), lr=settings.rate, weight_decay=0.01)
     for step, batch in enumerate(batches(labels, settings.batch, settings.steps)):
         for group in optimizer.param_groups:
             group["lr"] = settings.rate * min(1.0, (step + 1) / WARM) * (1 - step / settings.steps)
-        loss = contrast(encoder.rows(batch), [labels[i] for i in batch])
+        loss = contrast(learner.rows(batch), [labels[i] for i in batch])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
 
-class _Encoder:
-    """The encoder as torch has it, and the texts that it learns from. Without dropout: there is no chance in it."""
+class _Learner:
+    """The encoder, and the texts that it learns from. Without dropout: there is no chance in it."""
 
     def __init__(self, folder: Path, card: Card, rows: Sequence[Row]) -> None:
-        from tokenizers import Tokenizer  # noqa: PLC0415
-        from transformers import AutoModel  # noqa: PLC0415 - seconds
-        from transformers.utils import logging  # noqa: PLC0415
-
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        tokenizer.enable_truncation(TOKENS)
-        tokenizer.no_padding()
-        self._texts = [[tokenizer.encode(row[field]).ids for field in card.fields] for row in rows]
-        self._network: Any = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-        self._network.float().eval()
+        self._encoder = Encoder(folder, TOKENS)
+        self._texts = [self._encoder.read([row[field] for field in card.fields]) for row in rows]
 
     def parameters(self) -> "list[Tensor]":
         """Return the weights that learn: all layers, and not the table of words."""
-        return list(self._network.encoder.parameters())
+        return list(self._encoder.network.encoder.parameters())
 
     def weights(self) -> dict[str, Matrix]:
         """Return all weights by name."""
-        return {name: value.detach().numpy() for name, value in self._network.state_dict().items()}
+        return {name: value.detach().numpy() for name, value in self._encoder.network.state_dict().items()}
 
     def rows(self, places: Sequence[int]) -> "Tensor":
         """Return unit rows of the texts at *places*, as `embed_rows` does: shape `(B, fields x dimension)`."""
         import torch  # noqa: PLC0415
 
-        texts = [ids for place in places for ids in self._texts[place]]
-        longest = max(len(ids) for ids in texts)
-        ids_N_T = torch.tensor([ids + [0] * (longest - len(ids)) for ids in texts])
-        mask_N_T = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in texts])
-        hidden = self._network(input_ids=ids_N_T, attention_mask=mask_N_T).last_hidden_state
-        weight = mask_N_T.unsqueeze(-1)
-        mean_N_D = torch.nn.functional.normalize((hidden * weight).sum(1) / weight.sum(1), dim=-1)
-        joined: Tensor = mean_N_D.reshape(len(places), -1) / (len(texts) / len(places)) ** 0.5
+        texts = [text for place in places for text in self._texts[place]]
+        unit_N_D = torch.nn.functional.normalize(self._encoder.means(texts), dim=-1)
+        joined: Tensor = unit_N_D.reshape(len(places), -1) / (len(texts) / len(places)) ** 0.5
         return joined

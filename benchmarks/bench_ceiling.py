@@ -29,7 +29,6 @@ from synlearner.agent.rewards import quality, worth
 from synlearner.agent.scoring import PoolSample
 from synlearner.agent.state import RunState, apply
 from synlearner.agent.students import LabelledSet, score_student
-from synlearner.agent.tuning import tuned_judge
 from synlearner.events import Home
 from synlearner.events.types import TaskFinished
 from synlearner.memory import default_embedder
@@ -70,7 +69,7 @@ def real_rows(task: Task) -> Real:
     labels = [row["label"] for row in task.real_train.rows]
     rows = [{field: row[field] for field in card.fields} for row in task.real_train.rows]
     meant = meaning_rows(card)
-    judge = tuned_judge(embedder, card, settings) or make_judge(
+    judge = make_judge(
         card, embed_rows(embedder, card, card.seeds), embed_rows(embedder, card, meant) if meant else None
     )
     vectors = embed_rows(embedder, card, rows)

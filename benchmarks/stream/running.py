@@ -35,7 +35,8 @@ def run_grid(grid: Grid, out: Path, *, jobs: int = 1, tools: Tools | None = None
     Args:
         grid: What to run.
         out: A folder of its own.
-        jobs: Cells at a time, each in a process. As many as cores pay off with `policy.threads=1`, and only with it.
+        jobs: Cells at a time, each in a process: as many as cores, with `policy.threads=1`. With more threads they are slower
+            than one after the other.
         tools: What tests put in the place of models; with one job.
         log: Where progress goes.
 

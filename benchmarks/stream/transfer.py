@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.stream import metrics
 from benchmarks.stream.comparing import Results, accuracy, mean
-from benchmarks.stream.intervals import Interval, paired
+from benchmarks.stream.intervals import paired
 
 Row = Mapping[str, Any]
 
@@ -56,13 +56,14 @@ def transfer_means(rows: Sequence[Row]) -> list[dict[str, Any]]:
     for arm, family in dict.fromkeys((row["arm"], row["family"]) for row in rows):
         mine = [row for row in rows if (row["arm"], row["family"]) == (arm, family)]
         for measure, of in MEASURES.items():
-            interval, whole = _interval(mine, of)
+            table_R_T = by_run_and_task(mine, of)
+            interval = paired(table_R_T)
             found.append(
                 {
                     "arm": arm,
                     "family": family,
                     "measure": measure,
-                    "mean": whole,
+                    "mean": mean(table_R_T.ravel().tolist()),
                     "low": interval.low if interval else np.nan,
                     "high": interval.high if interval else np.nan,
                     "runs": len(mine),
@@ -71,10 +72,11 @@ def transfer_means(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return found
 
 
-def _interval(rows: Sequence[Row], of: Callable[[Row], metrics.Array]) -> tuple[Interval | None, float]:
+def by_run_and_task(rows: Sequence[Row], of: Callable[[Row], metrics.Array]) -> metrics.Array:
+    """Return a measure of each matrix, a row each, with a column for every task by name: orders differ. NaN for none."""
     tasks = sorted({(row["stream"], task) for row in rows for task in row["tasks"]})
     table = np.full((len(rows), len(tasks)), np.nan)
     for line, row in zip(table, rows, strict=True):
         for task, value in zip(row["tasks"], of(row), strict=True):
             line[tasks.index((row["stream"], task))] = value
-    return paired(table), mean(table.ravel().tolist())
+    return table

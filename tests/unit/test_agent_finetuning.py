@@ -44,6 +44,19 @@ def test_it_learns_what_its_words_say(encoder: str) -> None:
     assert np.mean([label == row["label"] for label, row in zip(found, scored, strict=True)]) >= 0.9
 
 
+def test_labels_weigh_the_same_however_many_rows_they_have(encoder: str) -> None:
+    """16 rows of one label and 2 of the other: the rare one is found more often."""
+    many = [row for row in rows(16) if row["label"] == "pets"] + [row for row in rows(2) if row["label"] != "pets"]
+    scored = [row for row in rows(16, 40) if row["label"] != "pets"]
+    labels = [row["label"] for row in many]
+
+    def found(*, balanced: bool) -> int:
+        told = fine_tuned(TOPICS, many, labels, scored, encoder=encoder, seed=0, balanced=balanced)
+        return sum(label != "pets" for label in told)
+
+    assert found(balanced=True) > found(balanced=False)
+
+
 def test_it_reads_both_texts_of_a_pair(encoder: str) -> None:
     """One premise under two labels: whoever reads the first text alone gets half of them right."""
     ends = {"entailment": "Animals are outside.", "contradiction": "The park has no visitors."}

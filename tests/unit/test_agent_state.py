@@ -280,14 +280,13 @@ def test_events_of_another_run_do_not_move_the_task() -> None:
     assert strange.seq == state.seq + 1
 
 
-def test_a_run_from_before_there_was_a_held_out_judge_has_none() -> None:
-    """Its log holds no comparison, so none is expected where it is verified or gone on with."""
+@pytest.mark.parametrize(("part", "name"), [("judges", "held_out"), ("delivery", "rescue"), ("students", "balanced")])
+def test_a_run_from_before_there_was_a_setting_has_it_off(part: str, name: str) -> None:
+    """Its log holds no comparison, say, so none is expected where it is verified or gone on with."""
     old = started()
-    settings = {part: values for part, values in old.settings.items() if part != "judges"}
-    assert (
-        Settings.model_validate(fold(msgspec.structs.replace(old, settings=settings)).settings).judges.held_out is False
-    )
-    assert Settings.model_validate(fold(old).settings).judges.held_out is True
+    before = old.settings | {part: {key: value for key, value in old.settings[part].items() if key != name}}
+    assert fold(msgspec.structs.replace(old, settings=before)).settings[part][name] is False
+    assert fold(old).settings[part][name] is True
 
 
 def test_a_run_from_before_delivers_none_of_the_untrained_policy_and_may_be_gone_on_with() -> None:

@@ -1,6 +1,5 @@
 """The encoder that learns from the seeds: its batches and loss by hand, what it leaves alone, and whether it learns."""
 
-import json
 import math
 from pathlib import Path
 
@@ -13,17 +12,15 @@ from hypothesis import strategies as st
 from pieces import PAIR, checked
 from worlds import card, rows
 
-from synlearner.agent.cards import Card
+from synlearner.agent.cards import Card, load_stream
 from synlearner.agent.config import parse_settings
-from synlearner.agent.features import embed_rows
+from synlearner.agent.features import embed_rows, meaning_rows
 from synlearner.agent.judge import SeedsJudge
 from synlearner.agent.judge_settings import TuningSettings
 from synlearner.agent.tuning import TEMPERATURE, TunedJudge, batches, contrast, tuned, tuned_judge
 from synlearner.memory import Embedder, HashEmbedder
 from synlearner.memory.embedders import model_folder
 from synlearner.memory.minilm import MiniLM
-
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "trec6"
 
 FAST = TuningSettings(steps=60, rate=5e-3, batch=8)
 """Random weights are further from any use than those of a real encoder."""
@@ -154,18 +151,15 @@ def test_pairs_and_embedders_without_weights_are_left_as_they_are(encoder: MiniL
 
 
 @pytest.mark.slow
-def test_on_real_questions_it_knows_more_than_the_encoder_as_it_is() -> None:
+def test_on_real_questions_it_knows_more_than_the_encoder_as_it_is(shared: Path) -> None:
     """Eight seeds a label of TREC: 0.63 before, 0.78 after (docs/LOG.md)."""
-    if not SHARED.is_dir():
-        pytest.skip(f"no real data at {SHARED.parents[1]}: the tests that use it are skipped")
     if not model_folder().is_dir():
         pytest.skip("all-MiniLM-L6-v2 is not fetched: run `synlearner fetch`")
-    seeds, test = (
-        [json.loads(line) for line in (SHARED / f"{name}.jsonl").read_text().splitlines()] for name in ("seeds", "test")
-    )
-    kinds = sorted({row["label"] for row in seeds})
-    of = checked(card() | {"labels": dict.fromkeys(kinds, ""), "seeds": seeds, "fields": {"text": {"words": [1, 40]}}})
+    task = load_stream(shared / "streams" / "public8.yaml").tasks[0]
+    assert task.test is not None
+    of, test = task.card, task.test.rows
     embedder = MiniLM(model_folder())
-    before = right(SeedsJudge(of, embed_rows(embedder, of, of.seeds)), of, test, embedder)
+    meanings = embed_rows(embedder, of, meaning_rows(of))
+    before = right(SeedsJudge(of, embed_rows(embedder, of, of.seeds), meanings, 0.5), of, test, embedder)
     after = right(TunedJudge(tuned(embedder, of, TuningSettings(steps=20), 1), of, 0.5), of, test, embedder)
     assert after > before + 0.08

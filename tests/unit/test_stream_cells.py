@@ -21,6 +21,7 @@ from benchmarks.stream.reading import CellResult, Seen, TaskResult
 from benchmarks.stream.remembering import LONG, Remembering
 from synlearner.agent.scoring import PoolSample
 from synlearner.agent.strategies import library
+from synlearner.agent.tuning import Tunable
 from synlearner.errors import ConfigError
 from synlearner.events.types import Event, SampleScored
 from synlearner.memory import HashEmbedder
@@ -223,3 +224,14 @@ def test_a_remembered_call_gives_the_same_bits_and_is_not_made_again() -> None:
     assert inner.calls == 4, "two long calls once, a short one each time"
     assert np.array_equal(remembering.embed_words(short), plain.embed_words(short))
     assert (remembering.dimension, remembering.fingerprint) == (8, "hash-8")
+
+
+def test_what_remembers_is_tuned_as_what_it_remembers_for() -> None:
+    class Weighty(HashEmbedder):
+        folder = Path("weights")
+
+        def with_weights(self, _: Any) -> HashEmbedder:
+            return self
+
+    assert isinstance(Remembering(Weighty()), Tunable)
+    assert not isinstance(Remembering(HashEmbedder()), Tunable)

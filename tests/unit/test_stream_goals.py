@@ -3,11 +3,12 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.stream.goals import goals
 from benchmarks.stream.reaching import middle_share
-from benchmarks.stream.transfer import transfer_means
+from benchmarks.stream.transfer import MEASURES, by_run_and_task, transfer_means
 
 MATRIX = [[0.8, 0.5], [0.6, 0.7]]
 """After each of the tasks a, b (from an untouched 0.4 and 0.4): forward 0.1, backward -0.2, forgetting 0.2."""
@@ -35,6 +36,12 @@ def test_means_of_matrices_are_over_runs_and_tasks() -> None:
     assert found["forgetting"]["mean"] == pytest.approx((0.2 + 0.0) / 2)
     assert {row["runs"] for row in found.values()} == {2}
     assert found["forward"]["low"] <= found["forward"]["mean"] <= found["forward"]["high"]
+
+
+def test_a_task_has_its_column_wherever_it_stands_in_the_order() -> None:
+    rows = [matrix(0, ("a", "b"), MATRIX), matrix(1, ("b", "a"), [[0.6, 0.7], [0.6, 0.9]])]
+    forward = by_run_and_task(rows, MEASURES["forward"])
+    assert forward == pytest.approx(np.array([[math.nan, 0.1], [0.3, math.nan]]), nan_ok=True)
 
 
 def test_one_matrix_has_means_but_no_interval_and_arms_are_kept_apart() -> None:
